@@ -1,0 +1,67 @@
+# `make run` and `make test` are all a new machine needs: each sets up what it uses, and is quick when nothing changed.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PACKAGES := shared gateway auth-service indicator-service data-service ratelimit-service deploy/local
+IMAGES := gateway auth-service indicator-service data-service ratelimit-service
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## what can be done here
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
+	@test -n "$(PYTHON)" || { echo "Kalpi needs Python 3.11 or newer; none was found. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "this Python cannot make virtual environments (on Debian and Ubuntu: install python3-venv)"; exit 1; }
+	@awk '/^[^ #]/ {on = /^uv==/} on' requirements.lock > $(VENV)/uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(VENV)/uv.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes --only-binary :all: requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation $(PACKAGES:%=-e ./%)
+	@touch $@
+
+.PHONY: setup
+setup: $(READY) ## the virtual environment, from the hashes in requirements.lock
+
+.PHONY: run
+run: $(READY) ## everything on this machine: Postgres, Valkey, NATS and the five services; Ctrl-C stops it
+	@exec $(BIN)/kalpi up
+
+.PHONY: test
+test: lint ## lint, types, import rules, then every test on the real servers, with coverage
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --format=total | sed 's/^/coverage: /; s/$$/%/'
+
+.PHONY: lint
+lint: $(READY) ## ruff, format check, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy $(PACKAGES:%=%/src) tests
+	@$(BIN)/lint-imports --no-timings
+
+.PHONY: format
+format: $(READY) ## apply the formatter and the safe fixes
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+.PHONY: openapi
+openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves
+	@$(BIN)/kalpi openapi
+
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package kalpi-shared
+
+.PHONY: lock
+lock: $(READY) ## resolve again, to the newest releases: the workspace's lock, then each image's part of it
+	@$(LOCK) --upgrade $(PACKAGES:%=%/pyproject.toml) --group pyproject.toml:dev -o requirements.lock
+	@for s in $(IMAGES); do $(LOCK) -c requirements.lock $$s/pyproject.toml --no-annotate -o $$s/requirements.lock; done
+
+.PHONY: clean
+clean: ## remove the virtual environment and caches (the stack's state in .kalpi stays)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,0 +1,1 @@
+"""What every Kalpi service needs and no business noun."""

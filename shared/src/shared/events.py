@@ -1,0 +1,285 @@
+"""Facts on NATS JetStream: one envelope, a publisher, a follower for caches and a worker for durable work.
+
+A follower is one ephemeral consumer per process: it sees every fact while it lives, and calls `on_gap` whenever it may have
+missed one (first start, reconnection, lost consumer), so that whoever caches can forget. A worker shares a durable consumer with
+its replicas: each fact is handled by one of them, redelivered when that fails, and dead-lettered after `MAX_DELIVERIES`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
+from nats.js.client import JetStreamContext
+from nats.js.errors import Error as JetStreamError
+from nats.js.errors import NotFoundError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.ids import IdFactory
+from shared.logging import get_logger
+from shared.subjects import DEAD_LETTER_STREAM
+from shared.telemetry import inject_context
+
+__all__ = ["DeliverPolicy", "EventBus", "Fact", "Follower", "Handler", "RejectedFact"]
+
+MAX_DELIVERIES = 5
+_FETCH_S = 5.0
+_RETRY_S = 0.5
+_log = get_logger("events")
+
+
+class Fact(BaseModel):
+    """The envelope. `type` is the subject; `data` is the fact itself."""
+
+    model_config = ConfigDict(frozen=True)
+    id: UUID
+    type: str
+    version: int = 1
+    occurred_at: datetime
+    traceparent: str | None = None
+    data: dict[str, Any]
+
+
+Handler = Callable[[Fact], Awaitable[None]]
+
+
+class RejectedFact(Exception):
+    """Raised by a worker's handler for a fact that can never be handled: dead-lettered at once."""
+
+
+class EventBus:
+    def __init__(self, url: str, *, service: str, clock: Clock, new_id: IdFactory) -> None:
+        self._url = url
+        self._service = service
+        self._clock = clock
+        self._new_id = new_id
+        self._nats = Client()
+        self._followers: list[Follower] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._nats.connect(
+            self._url,
+            name=self._service,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            error_cb=self._on_error,
+            reconnected_cb=self._on_reconnected,
+        )
+        self._js = self._nats.jetstream(timeout=2.0)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._nats.close()
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        return self._js
+
+    @property
+    def connected(self) -> bool:
+        return self._nats.is_connected
+
+    async def check(self) -> None:
+        """For health: raises when NATS does not answer."""
+        await self._nats.flush(timeout=1)
+
+    async def declare(self, stream: str, subjects: Sequence[str], *, max_age_s: float, max_bytes: int) -> None:
+        """Creates the stream, or brings it to this configuration; its publisher does this at start."""
+        config = StreamConfig(name=stream, subjects=list(subjects), max_age=max_age_s, max_bytes=max_bytes)
+        try:
+            await self._js.stream_info(stream)
+            await self._js.update_stream(config)
+        except NotFoundError:
+            await self._js.add_stream(config)
+
+    async def publish(self, subject: str, data: dict[str, Any], *, fact_id: UUID | None = None) -> Fact:
+        """Returns once JetStream has acknowledged, else raises `Unavailable`; an id repeated within two minutes is harmless."""
+        trace: dict[str, str] = {}
+        inject_context(trace)
+        fact = Fact(
+            id=fact_id or self._new_id(),
+            type=subject,
+            occurred_at=self._clock(),
+            traceparent=trace.get("traceparent"),
+            data=data,
+        )
+        body = orjson.dumps(fact.model_dump(mode="json"))
+        try:
+            await self._js.publish(subject, body, headers={"Nats-Msg-Id": str(fact.id)})
+        except (NatsError, JetStreamError, TimeoutError) as error:
+            raise Unavailable(f"a fact could not be published ({type(error).__name__})") from error
+        return fact
+
+    def follow(
+        self,
+        stream: str,
+        subjects: Sequence[str],
+        handler: Handler,
+        *,
+        on_gap: Callable[[], Awaitable[None]],
+        deliver: DeliverPolicy = DeliverPolicy.NEW,
+    ) -> "Follower":
+        """Starts a follower; `deliver=LAST_PER_SUBJECT` replays the newest fact of each subject after every gap."""
+        follower = Follower(self, stream=stream, subjects=subjects, handler=handler, on_gap=on_gap, deliver=deliver)
+        self._followers.append(follower)
+        self._tasks.append(asyncio.create_task(follower.run(), name=f"follow {stream}"))
+        return follower
+
+    def work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler) -> None:
+        """Starts a worker on the durable consumer `durable`."""
+        self._tasks.append(asyncio.create_task(self._work(stream, subjects, durable, handler), name=f"work {durable}"))
+
+    async def _work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler) -> None:
+        config = ConsumerConfig(
+            durable_name=durable,
+            filter_subjects=list(subjects),
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=30,
+            # one delivery more than we allow: the last one is for the dead letter
+            max_deliver=MAX_DELIVERIES + 1,
+        )
+        while True:
+            try:
+                await self._js.add_consumer(stream, config)
+                consumer = await self._js.pull_subscribe_bind(consumer=durable, stream=stream)
+                while True:
+                    for message in await _fetch(consumer):
+                        await self._deliver(message, durable, handler)
+            except (NatsError, JetStreamError, OSError) as error:
+                _log.warning("worker interrupted", durable=durable, error=type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _deliver(self, message: Msg, durable: str, handler: Handler) -> None:
+        fact = _parse(message)
+        deliveries = message.metadata.num_delivered or 1
+        if fact is None or deliveries > MAX_DELIVERIES:
+            await self._dead_letter(message, durable)
+            return
+        try:
+            await handler(fact)
+        except RejectedFact as verdict:
+            _log.warning("fact rejected", durable=durable, subject=message.subject, why=str(verdict))
+            await self._dead_letter(message, durable)
+        except Exception:  # noqa: BLE001 - see the next line
+            # Whatever a handler raises, the fact is kept: it comes again, and after MAX_DELIVERIES it is dead-lettered.
+            _log.exception("fact not handled", durable=durable, subject=message.subject, delivery=deliveries)
+            await message.nak(delay=min(0.2 * 2**deliveries, 10))
+        else:
+            await message.ack()
+
+    async def _dead_letter(self, message: Msg, durable: str) -> None:
+        await self.declare(DEAD_LETTER_STREAM, ["kalpi.dlq.>"], max_age_s=30 * 86400, max_bytes=256 << 20)
+        await self._js.publish(f"kalpi.dlq.{durable}", message.data, headers={"Kalpi-Subject": message.subject})
+        await message.term()
+
+    async def _on_error(self, error: Exception) -> None:
+        _log.warning("nats", error=f"{type(error).__name__}: {error}")
+
+    async def _on_reconnected(self) -> None:
+        for follower in self._followers:
+            follower.restart()
+
+
+class Follower:
+    """See the module's docstring. `current` is true while no fact can have been missed."""
+
+    def __init__(
+        self,
+        bus: EventBus,
+        *,
+        stream: str,
+        subjects: Sequence[str],
+        handler: Handler,
+        on_gap: Callable[[], Awaitable[None]],
+        deliver: DeliverPolicy,
+    ) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._subjects = list(subjects)
+        self._handler = handler
+        self._on_gap = on_gap
+        self._deliver = deliver
+        self._caught_up = False
+        self._consuming: asyncio.Task[None] | None = None
+
+    @property
+    def current(self) -> bool:
+        return self._caught_up and self._bus.connected
+
+    def restart(self) -> None:
+        self._caught_up = False
+        if self._consuming is not None:
+            self._consuming.cancel()
+
+    async def run(self) -> None:
+        while True:
+            self._consuming = asyncio.create_task(self._consume())
+            try:
+                await asyncio.wait({self._consuming})
+            finally:
+                self._consuming.cancel()
+            self._caught_up = False
+            if not self._consuming.cancelled() and (error := self._consuming.exception()):
+                if not isinstance(error, (NatsError, JetStreamError, OSError)):
+                    _log.error("follower failed", stream=self._stream, exc_info=error)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _consume(self) -> None:
+        js = self._bus.jetstream
+        config = ConsumerConfig(
+            deliver_policy=self._deliver,
+            filter_subjects=self._subjects,
+            ack_policy=AckPolicy.NONE,
+            inactive_threshold=60,
+            mem_storage=True,
+        )
+        info = await js.add_consumer(self._stream, config)
+        consumer = await js.pull_subscribe_bind(consumer=info.name, stream=self._stream)
+        try:
+            await self._on_gap()
+            pending = info.num_pending or 0
+            self._caught_up = pending == 0
+            while True:
+                for message in await _fetch(consumer):
+                    if (fact := _parse(message)) is not None:
+                        await self._handler(fact)
+                    pending -= 1
+                    self._caught_up = self._caught_up or pending <= 0
+        finally:
+            await asyncio.shield(_close(consumer))
+
+
+async def _fetch(consumer: Any) -> list[Msg]:
+    try:
+        messages: list[Msg] = await consumer.fetch(64, timeout=_FETCH_S)
+    except TimeoutError:
+        return []
+    return messages
+
+
+async def _close(consumer: Any) -> None:
+    try:
+        await consumer.unsubscribe()
+    except NatsError:
+        return
+
+
+def _parse(message: Msg) -> Fact | None:
+    try:
+        return Fact.model_validate_json(message.data)
+    except ValidationError:
+        _log.warning("not a fact", subject=message.subject)
+        return None

@@ -1,0 +1,26 @@
+"""Prometheus metrics of one service, in a registry of its own so that several apps can live in one process."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+__all__ = ["Metrics"]
+
+
+class Metrics:
+    def __init__(self, service: str) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("service", "method", "route", "status")
+        self._requests = Counter("kalpi_http_requests", "Requests answered", labels, registry=self.registry)
+        self._seconds = Histogram("kalpi_http_request_seconds", "Time to answer", ("service", "route"), registry=self.registry)
+        self._service = service
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(self._service, method, route, str(status)).inc()
+        self._seconds.labels(self._service, route).observe(seconds)
+
+    def counter(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition text and its media type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,146 @@
+"""Who a request is for, as the gateway vouches for it: `X-Kalpi-Principal`.
+
+The header is `base64url(JSON) "." base64url(HMAC-SHA256)`. The JSON names the audience, the key that signed and an expiry at most
+30 seconds away, so a captured header is of no use at another service or later. Keys rotate: the first signs, all verify.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.clock import Clock
+from shared.errors import Unauthenticated
+from shared.limits.plans import Entitlements
+from shared.settings import decode_key
+
+__all__ = ["HEADER", "LIFETIME", "Envelope", "EnvelopeSigner", "EnvelopeVerifier", "KeyRing", "Principal"]
+
+HEADER = "X-Kalpi-Principal"
+LIFETIME = timedelta(seconds=30)
+
+
+class Principal(BaseModel):
+    """A user (with the key or session used) or a service (`svc:<name>` as user_id)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["user", "service"]
+    user_id: str
+    tenant_id: str = ""
+    tier: str = ""
+    roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    session_id: str | None = None
+    key_id: str | None = None
+
+    @classmethod
+    def service(cls, name: str) -> "Principal":
+        return cls(kind="service", user_id=f"svc:{name}")
+
+
+class Envelope(BaseModel):
+    """`exp` is in Unix seconds; `entitlements` is absent when a service calls for itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    principal: Principal
+    entitlements: Entitlements | None = None
+    aud: str
+    kid: str
+    client_ip: str | None = None
+    exp: int
+
+
+class KeyRing:
+    """The keys of KALPI_PRINCIPAL_KEYS: `kid:base64url`, comma-separated, newest first."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        if not keys:
+            raise ValueError("no principal key")
+        self._keys = dict(keys)
+        self.newest = next(iter(self._keys))
+
+    @classmethod
+    def parse(cls, text: str) -> "KeyRing":
+        keys: dict[str, bytes] = {}
+        for entry in filter(None, (part.strip() for part in text.split(","))):
+            kid, separator, encoded = entry.partition(":")
+            if not (kid and separator):
+                raise ValueError("an entry is not kid:key")
+            keys[kid] = decode_key(encoded)
+        return cls(keys)
+
+    def sign(self, kid: str, payload: bytes) -> bytes | None:
+        """None for an unknown kid."""
+        key = self._keys.get(kid)
+        return hmac.digest(key, payload, hashlib.sha256) if key is not None else None
+
+
+class EnvelopeSigner:
+    def __init__(self, keys: KeyRing, clock: Clock) -> None:
+        self._keys = keys
+        self._clock = clock
+
+    def sign(
+        self,
+        principal: Principal,
+        *,
+        audience: str,
+        entitlements: Entitlements | None = None,
+        client_ip: str | None = None,
+    ) -> str:
+        """The header's value."""
+        kid = self._keys.newest
+        envelope = Envelope(
+            principal=principal,
+            entitlements=entitlements,
+            aud=audience,
+            kid=kid,
+            client_ip=client_ip,
+            exp=int((self._clock() + LIFETIME).timestamp()),
+        )
+        payload = _encode(envelope.model_dump_json(exclude_none=True).encode())
+        signature = self._keys.sign(kid, payload)
+        assert signature is not None  # noqa: S101 - the ring's own newest key
+        return (payload + b"." + _encode(signature)).decode("ascii")
+
+
+class EnvelopeVerifier:
+    def __init__(self, keys: KeyRing, audience: str, clock: Clock) -> None:
+        self._keys = keys
+        self._audience = audience
+        self._clock = clock
+
+    def verify(self, header: str | None) -> Envelope:
+        """Raises `Unauthenticated`, always with the same words: a caller learns nothing from which check failed."""
+        envelope = self._checked(header) if header else None
+        if envelope is None:
+            raise Unauthenticated("a signed principal is required")
+        return envelope
+
+    def _checked(self, header: str) -> Envelope | None:
+        payload, _, signature = header.encode("latin-1", "replace").partition(b".")
+        try:
+            claimed = Envelope.model_validate_json(_decode(payload))
+            sent = _decode(signature)
+        except (binascii.Error, ValidationError):
+            return None
+        expected = self._keys.sign(claimed.kid, payload)
+        if expected is None or not hmac.compare_digest(expected, sent):
+            return None
+        seconds_left = claimed.exp - self._clock().timestamp()
+        if claimed.aud != self._audience or not 0 < seconds_left <= LIFETIME.total_seconds() + 5:
+            return None
+        return claimed
+
+
+def _encode(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _decode(text: bytes) -> Any:
+    return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)

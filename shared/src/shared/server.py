@@ -1,0 +1,146 @@
+"""Runs one service as a process: uvicorn on uvloop and httptools, strict about headers, and a stop that loses no request."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from shared.health import Readiness
+from shared.logging import configure_logging, get_logger
+from shared.settings import ServiceSettings
+
+__all__ = ["StrictProtocol", "serve"]
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 64 * 1024
+HEADER_DEADLINE_S = 10.0
+DRAIN_S = 30
+_REFUSALS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+_log = get_logger("server")
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """httptools answers 200 to 10,000 headers and to no or two Hosts, and waits for ever for half a header; this does not.
+
+    Bounds: 100 header fields and 64 KiB of them (431, RFC 6585, section 5), exactly one Host (400, RFC 9112, section 3.2),
+    a complete header within 10 s (408).
+    """
+
+    _header_bytes = 0
+    _refused = False
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._start_header_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_header_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._refused:
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = 0
+        self._start_header_timer()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        if len(self.headers) >= MAX_HEADERS:
+            self._refuse(431)
+        if not self._refused:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._stop_header_timer()
+        if self._refused:
+            return
+        if sum(name == b"host" for name, _ in self.headers) != 1:
+            self._refuse(400)
+            return
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse(431)
+
+    def _start_header_timer(self) -> None:
+        self._stop_header_timer()
+        self._header_timer = self.loop.call_later(HEADER_DEADLINE_S, self._refuse, 408)
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _refuse(self, status: int) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        self._stop_header_timer()
+        reason = _REFUSALS[status]
+        self.transport.write(b"HTTP/1.1 %d %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % (status, reason))
+        self.transport.close()
+
+
+def serve(service: str, settings: ServiceSettings, create_app: Callable[[Any], FastAPI]) -> None:
+    """Returns when the process has been told to stop (SIGTERM, SIGINT) and every request under way has been answered."""
+    configure_logging(service, settings.log_level)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=StrictProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    server = _Server(config, app.state.readiness, settings.drain_delay_s)
+    sockets = [socket.socket(fileno=settings.fd)] if settings.fd is not None else None
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets))
+    if not server.started:
+        raise SystemExit(1)
+
+
+class _Server(uvicorn.Server):
+    """On a signal: not ready, a pause in which load balancers notice, then uvicorn's own drain; exit code 0."""
+
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, drain_delay_s: float) -> None:
+        super().__init__(config)
+        self._readiness = readiness
+        self._drain_delay_s = drain_delay_s
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, loop)
+        await self._serve(sockets)
+
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        _log.info("stopping")
+        self._readiness.ready = False
+        loop.call_later(self._drain_delay_s, self._exit)
+
+    def _exit(self) -> None:
+        self.should_exit = True

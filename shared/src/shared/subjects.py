@@ -1,0 +1,52 @@
+"""Streams and subjects on NATS, and the one place where a symbol becomes part of a subject."""
+
+import re
+
+__all__ = [
+    "AUTH_STREAM",
+    "BARS_SUBJECTS",
+    "DEAD_LETTER_STREAM",
+    "FEED_SUBJECTS",
+    "LIMITS_STREAM",
+    "MARKET_STREAM",
+    "PLAN_SUBJECT",
+    "SYMBOL_PATTERN",
+    "auth_subject",
+    "bars_subject",
+    "feed_subject",
+    "symbol_of",
+]
+
+AUTH_STREAM = "KALPI_AUTH"
+MARKET_STREAM = "KALPI_MARKET"
+LIMITS_STREAM = "KALPI_LIMITS"
+DEAD_LETTER_STREAM = "KALPI_DLQ"
+
+AUTH_SUBJECTS = "kalpi.auth.>"
+FEED_SUBJECTS = "kalpi.market.feed.v1.*"
+BARS_SUBJECTS = "kalpi.market.bars.v1.*"
+PLAN_SUBJECT = "kalpi.limits.plan.v1"
+DEAD_LETTER_SUBJECTS = "kalpi.dlq.>"
+
+SYMBOL_PATTERN = r"[A-Z0-9][A-Z0-9._-]{0,31}"
+_SYMBOL = re.compile(SYMBOL_PATTERN)
+
+
+def auth_subject(noun: str, event: str) -> str:
+    """`noun` is user, key, session or tenant."""
+    return f"kalpi.auth.{noun}.{event}.v1"
+
+
+def feed_subject(provider: str) -> str:
+    return f"kalpi.market.feed.v1.{provider}"
+
+
+def bars_subject(symbol: str) -> str:
+    """ValueError for what is not a symbol. A dot separates tokens in a subject, so it travels as a tilde."""
+    if not _SYMBOL.fullmatch(symbol):
+        raise ValueError(f"not a symbol: {symbol[:40]!r}")
+    return f"kalpi.market.bars.v1.{symbol.replace('.', '~')}"
+
+
+def symbol_of(subject: str) -> str:
+    return subject.rpartition(".")[2].replace("~", ".")

@@ -1,0 +1,18 @@
+"""Waiting for something to become true, with a deadline instead of a sleep."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 15.0, what: str = "") -> T:
+    """The first truthy answer of `look`; AssertionError at the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := await look():
+            return answer
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or look}"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,26 @@
+"""Signed principals for tests that speak to a service directly, as the gateway does."""
+
+import base64
+import secrets
+
+from shared.clock import system_clock
+from shared.ids import new_id
+from shared.limits.plans import Entitlements
+from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
+
+PRINCIPAL_KEYS = f"test:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}"
+"""The value of KALPI_PRINCIPAL_KEYS of this test run."""
+
+ALL = Entitlements(
+    indicators="all", history_days=None, batch_series=1000, features=("expressions", "screener", "patterns", "custom_indicators")
+)
+
+
+def user(tier: str = "premium", *, roles: tuple[str, ...] = ()) -> Principal:
+    """A user of a tenant of their own."""
+    return Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier=tier, roles=roles)
+
+
+def headers_for(principal: Principal, audience: str, entitlements: Entitlements | None = ALL) -> dict[str, str]:
+    signer = EnvelopeSigner(KeyRing.parse(PRINCIPAL_KEYS), system_clock)
+    return {HEADER: signer.sign(principal, audience=audience, entitlements=entitlements, client_ip="127.0.0.1")}

@@ -79,7 +79,7 @@ class ServiceClient:
                 url = self._urls[(first + attempt) % len(self._urls)] + path
                 try:
                     response = await self._client.request(method, url, params=params, headers=sent, json=json)
-                except httpx.ConnectError:
+                except (httpx.ConnectError, httpx.ConnectTimeout):  # a refused connection comes as either
                     continue
                 except httpx.TransportError as error:
                     raise Unavailable(f"{self._audience} did not answer ({type(error).__name__})") from error

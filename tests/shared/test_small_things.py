@@ -1,0 +1,79 @@
+"""Identifiers, subjects and settings."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.ids import uuid7
+from shared.openapi import merge_documents
+from shared.settings import ServiceSettings, Urls, service_config
+from shared.subjects import SYMBOL_PATTERN, bars_subject, symbol_of
+from tests.support.principals import PRINCIPAL_KEYS
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@given(st.integers(min_value=0, max_value=10**12), st.binary(min_size=10, max_size=10))
+def test_a_uuid7_holds_its_time_its_version_and_its_variant(milliseconds: int, tail: bytes) -> None:
+    made = uuid7(lambda: datetime.fromtimestamp(milliseconds / 1000, UTC), lambda _: tail)
+    assert made.version == 7
+    assert made.variant == "specified in RFC 4122"
+    assert abs(int(made.int >> 80) - milliseconds) <= 1
+
+
+def test_uuid7s_sort_by_the_time_they_were_made() -> None:
+    made = [uuid7(lambda at=at: START + timedelta(milliseconds=at), os.urandom) for at in range(100)]  # type: ignore[misc]
+    assert made == sorted(made)
+
+
+@given(st.from_regex(SYMBOL_PATTERN, fullmatch=True))
+def test_a_symbol_travels_in_one_token_of_a_subject_and_comes_back(symbol: str) -> None:
+    subject = bars_subject(symbol)
+    assert subject.count(".") == bars_subject("A").count(".")
+    assert symbol_of(subject) == symbol
+
+
+@pytest.mark.parametrize("text", ["", "aapl", "A" * 33, "*", ">", "A B", "..", "A\n"])
+def test_what_is_no_symbol_is_no_subject(text: str) -> None:
+    with pytest.raises(ValueError, match="not a symbol"):
+        bars_subject(text)
+
+
+class _Settings(ServiceSettings):
+    model_config = service_config("EXAMPLE_")
+    port: int = 1
+    data_urls: Urls
+
+
+def test_urls_are_read_from_one_variable_without_their_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KALPI_PRINCIPAL_KEYS", PRINCIPAL_KEYS)
+    monkeypatch.setenv("EXAMPLE_DATA_URLS", "http://one:1/, http://two:2")
+    assert _Settings().data_urls == ("http://one:1", "http://two:2")
+
+
+def test_secrets_do_not_show_in_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KALPI_PRINCIPAL_KEYS", PRINCIPAL_KEYS)
+    monkeypatch.setenv("EXAMPLE_DATA_URLS", "http://one:1")
+    assert PRINCIPAL_KEYS not in repr(_Settings())
+
+
+def _document(path: str, schema: dict[str, object]) -> dict[str, object]:
+    return {"paths": {path: {"get": {}}}, "components": {"schemas": {"Thing": schema}}}
+
+
+def test_documents_merge_without_their_private_paths() -> None:
+    documents = {"a": _document("/api/v1/a", {}), "b": _document("/internal/v1/b", {})}
+    merged = merge_documents(documents, title="T", version="1", description="")
+    assert list(merged["paths"]) == ["/api/v1/a"]
+    assert merged["paths"]["/api/v1/a"]["get"]["security"]
+
+
+def test_documents_that_contradict_each_other_do_not_merge() -> None:
+    with pytest.raises(ValueError, match="serves /api/v1/a"):
+        merge_documents({"a": _document("/api/v1/a", {}), "b": _document("/api/v1/a", {})}, title="", version="", description="")
+    documents = {"a": _document("/api/v1/a", {"type": "string"}), "b": _document("/api/v1/b", {"type": "object"})}
+    with pytest.raises(ValueError, match="schema Thing"):
+        merge_documents(documents, title="", version="", description="")

@@ -65,6 +65,7 @@ class EventBus:
         self._nats = Client()
         self._followers: list[Follower] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         await self._nats.connect(
@@ -79,10 +80,16 @@ class EventBus:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._closing = True
+        for task in [*self._tasks, *(follower.consuming for follower in self._followers)]:
+            if task is not None:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._nats.close()
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
 
     @property
     def jetstream(self) -> JetStreamContext:
@@ -151,11 +158,12 @@ class EventBus:
             # one delivery more than we allow: the last one is for the dead letter
             max_deliver=MAX_DELIVERIES + 1,
         )
-        while True:
+        # nats-py may answer a cancellation with an error of its own, so every loop also looks whether the bus is closing
+        while not self._closing:
             try:
                 await self._js.add_consumer(stream, config)
                 consumer = await self._js.pull_subscribe_bind(consumer=durable, stream=stream)
-                while True:
+                while not self._closing:
                     for message in await _fetch(consumer):
                         await self._deliver(message, durable, handler)
             except (NatsError, JetStreamError, OSError) as error:
@@ -213,7 +221,8 @@ class Follower:
         self._on_gap = on_gap
         self._deliver = deliver
         self._caught_up = False
-        self._consuming: asyncio.Task[None] | None = None
+        self._life = 0
+        self.consuming: asyncio.Task[None] | None = None
 
     @property
     def current(self) -> bool:
@@ -221,23 +230,25 @@ class Follower:
 
     def restart(self) -> None:
         self._caught_up = False
-        if self._consuming is not None:
-            self._consuming.cancel()
+        self._life += 1
+        if self.consuming is not None:
+            self.consuming.cancel()
 
     async def run(self) -> None:
-        while True:
-            self._consuming = asyncio.create_task(self._consume())
+        while not self._bus.closing:
+            self.consuming = asyncio.create_task(self._consume(self._life))
             try:
-                await asyncio.wait({self._consuming})
+                await asyncio.wait({self.consuming})
             finally:
-                self._consuming.cancel()
+                self.consuming.cancel()
+                await asyncio.gather(self.consuming, return_exceptions=True)
             self._caught_up = False
-            if not self._consuming.cancelled() and (error := self._consuming.exception()):
+            if not self.consuming.cancelled() and (error := self.consuming.exception()):
                 if not isinstance(error, (NatsError, JetStreamError, OSError)):
                     _log.error("follower failed", stream=self._stream, exc_info=error)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _consume(self) -> None:
+    async def _consume(self, life: int) -> None:
         js = self._bus.jetstream
         config = ConsumerConfig(
             deliver_policy=self._deliver,
@@ -252,7 +263,7 @@ class Follower:
             await self._on_gap()
             pending = info.num_pending or 0
             self._caught_up = pending == 0
-            while True:
+            while life == self._life and not self._bus.closing:
                 for message in await _fetch(consumer):
                     if (fact := _parse(message)) is not None:
                         await self._handler(fact)

@@ -33,7 +33,9 @@ class PlanWatcher:
         """For health."""
         _ = self.book
 
-    def start(self, bus: EventBus) -> None:
+    async def start(self, bus: EventBus) -> None:
+        """Looks now, and after every fact; `book` may still be missing when ratelimit-service has never run."""
+        await self.load()
         bus.follow(LIMITS_STREAM, [PLAN_SUBJECT], self._on_plan, on_gap=self.load, deliver=DeliverPolicy.LAST_PER_SUBJECT)
 
     async def load(self) -> None:

@@ -1,0 +1,1 @@
+"""The bar store: symbols, bars, adjustment, live bars, data versions."""

@@ -1,0 +1,1 @@
+"""Parquet files, NATS and Redis."""

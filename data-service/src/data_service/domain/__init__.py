@@ -1,0 +1,1 @@
+"""Bars and what may be asked of them; no framework in here."""

@@ -1,0 +1,39 @@
+"""What data-service answers when it cannot give bars.
+
+NotFound
+└── UnknownSymbol
+Conflict
+└── DataChanged          a cursor made on other bars
+ValueError
+└── UnfitBars            a file or a bar that is refused; every fault named
+"""
+
+from collections.abc import Sequence
+
+from shared.errors import Conflict, NotFound
+
+__all__ = ["DataChanged", "UnfitBars", "UnknownSymbol"]
+
+
+class UnknownSymbol(NotFound):
+    slug = "unknown-symbol"
+    title = "Unknown symbol"
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(f"no bars are stored for {symbol}")
+
+
+class DataChanged(Conflict):
+    slug = "data-changed"
+    title = "The data changed"
+
+    def __init__(self) -> None:
+        super().__init__("the bars changed since this cursor was made; start again without it")
+
+
+class UnfitBars(ValueError):
+    """`faults` name row, column and reason."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)

@@ -1,0 +1,18 @@
+"""How a well-behaved client speaks to the gateway."""
+
+import httpx
+
+from tests.support.poll import until
+
+
+async def get_patiently(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> httpx.Response:
+    """As an obedient client: a request refused for its burst alone is sent again until it passes."""
+
+    async def attempt() -> httpx.Response | None:
+        answer = await client.get(path, headers=headers)
+        hasty = answer.status_code == 429 and answer.json()["violated-policies"] == ["burst"]
+        return None if hasty else answer
+
+    answer = await until(attempt, seconds=10, what=f"{path} within its burst")
+    assert answer is not None
+    return answer

@@ -8,19 +8,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_service.adapters.parquet import Overlay, load_store, read_bars, sample_path, write_dataset
 from data_service.domain.adjustment import ADJUSTMENTS, Adjustment, adjust
 from data_service.domain.bars import Bar, Bars, Split
 from data_service.domain.checks import faults_of
-from data_service.domain.errors import DataChanged, UnfitBars, UnknownSymbol
+from data_service.domain.errors import UnfitBars, UnknownSymbol
 from data_service.domain.intervals import resample
-from data_service.domain.pages import page_of
 from data_service.domain.synthetic import universe
 from shared.errors import InvalidInput
-from shared.limits.history import clamp_history
 
 SYMBOLS = ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
 
@@ -124,62 +120,6 @@ def test_weeks_and_months_are_made_of_their_days(sample: dict[str, Bars]) -> Non
 def test_daily_bars_cannot_be_refined(sample: dict[str, Bars]) -> None:
     with pytest.raises(InvalidInput, match="interval"):
         resample(sample["IBM"], "5min")
-
-
-DATES = np.arange(np.datetime64("2020-01-01"), np.datetime64("2020-04-10"))
-DAYS = st.dates(dt.date(2019, 12, 1), dt.date(2020, 5, 1)).map(lambda day: np.datetime64(day, "D"))
-
-
-@given(start=DAYS | st.none(), end=DAYS | st.none(), limit=st.integers(1, 40), order=st.sampled_from(["asc", "desc"]))
-def test_pages_put_together_are_the_whole(start: np.datetime64 | None, end: np.datetime64 | None, limit: int, order: str) -> None:
-    kept = (start <= DATES if start is not None else True) & (end >= DATES if end is not None else np.bool_(True))
-    whole = DATES[np.broadcast_to(kept, DATES.shape)]
-    whole = whole if order == "asc" else whole[::-1]
-    pages, cursor = [], None
-    while True:
-        page = page_of(DATES, start=start, end=end, order=order, limit=limit, cursor=cursor, data_version="v")  # type: ignore[arg-type]
-        pages.append(DATES[page.rows])
-        assert len(pages[-1]) <= limit
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    np.testing.assert_array_equal(np.concatenate(pages), whole)
-
-
-def test_a_cursor_of_other_data_is_refused() -> None:
-    page = page_of(DATES, start=None, end=None, order="asc", limit=3, cursor=None, data_version="old")
-    with pytest.raises(DataChanged):
-        page_of(DATES, start=None, end=None, order="asc", limit=3, cursor=page.next_cursor, data_version="new")
-
-
-@pytest.mark.parametrize("cursor", ["x", "e30", "WzEsIDJd", "____", "ÿ"])
-def test_what_is_no_cursor_is_refused(cursor: str) -> None:
-    with pytest.raises(InvalidInput, match="cursor"):
-        page_of(DATES, start=None, end=None, order="asc", limit=3, cursor=cursor, data_version="v")
-
-
-OLDEST, NEWEST = dt.date(2000, 3, 1), dt.date(2013, 3, 1)
-
-
-@given(
-    days=st.integers(1, 6000) | st.none(),
-    start=st.dates(dt.date(1999, 1, 1), dt.date(2014, 1, 1)) | st.none(),
-    end=st.dates(dt.date(1999, 1, 1), dt.date(2014, 1, 1)) | st.none(),
-)
-def test_a_tier_sees_so_many_days_and_is_told_when_it_asked_for_more(
-    days: int | None, start: dt.date | None, end: dt.date | None
-) -> None:
-    window = clamp_history(oldest=OLDEST, newest=NEWEST, history_days=days, start=start, end=end)
-    earliest = None if days is None else NEWEST - dt.timedelta(days=days)
-    if window is None:
-        assert end is not None
-        assert earliest is not None
-        assert end < earliest
-        return
-    assert window.earliest == earliest
-    effective = max(OLDEST, window.start or OLDEST)
-    assert effective >= (earliest or OLDEST) or effective == OLDEST
-    assert window.clamped == (earliest is not None and max(start or OLDEST, OLDEST) < earliest)
 
 
 def frame(**changes: list[object]) -> pl.DataFrame:

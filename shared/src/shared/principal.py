@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.clock import Clock
-from shared.errors import Unauthenticated
+from shared.errors import Forbidden, Unauthenticated
 from shared.limits.plans import Entitlements
 from shared.settings import decode_key
 
@@ -53,6 +53,13 @@ class Envelope(BaseModel):
     kid: str
     client_ip: str | None = None
     exp: int
+
+    @property
+    def entitled(self) -> Entitlements:
+        """What the plan allows the caller; Forbidden for one who has no plan, as a service calling for itself."""
+        if self.entitlements is None:
+            raise Forbidden("this caller has no plan")
+        return self.entitlements
 
 
 class KeyRing:

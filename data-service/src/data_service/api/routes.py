@@ -1,10 +1,8 @@
 """The public routes for symbols and bars, and the one for other services."""
 
-import hashlib
 import io
 from bisect import bisect_right
-from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import orjson
@@ -15,13 +13,13 @@ from data_service.api.schemas import BarsAnswer, BarsQuery, SymbolAnswer, Symbol
 from data_service.domain.adjustment import Adjustment
 from data_service.domain.bars import Bars
 from data_service.domain.intervals import SERVED, Interval
-from data_service.domain.pages import page_of
 from data_service.domain.store import BarStore
-from shared.errors import InvalidInput, TierRequired
+from shared.conditional import conditional_json, etag_matches
+from shared.errors import InvalidInput
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
-from shared.limits.history import HistoryWindow, clamp_history
-from shared.principal import Envelope
+from shared.limits.history import history_window
+from shared.paging import Range, page_of
 
 __all__ = ["internal", "public"]
 
@@ -71,17 +69,25 @@ async def bars(
     if query.start_date and query.end_date and query.start_date > query.end_date:
         raise InvalidInput.field("query", "start_date", msg="after end_date")
     stored = store.stored(symbol)
-    window = _window(stored, caller, plans, query)
+    window = history_window(
+        caller.entitled,
+        plans,
+        oldest=stored.date[0].item(),
+        newest=stored.date[-1].item(),
+        start=query.start_date,
+        end=query.end_date,
+    )
     shown = store.bars(symbol, query.interval, query.adjustment)
-    page = page_of(
-        shown.date,
-        start=_day(window.start),
-        end=_day(query.end_date),
+    asked = Range(
+        start=window.start,
+        end=query.end_date,
         order=query.order,
         limit=query.limit,
         cursor=query.cursor,
+        request=f"{symbol} {query.interval} {query.adjustment}",
         data_version=stored.data_version,
     )
+    page = page_of(shown.date, asked, np.datetime64)
     columns = [
         np.datetime_as_string(shown.date[page.rows]).tolist(),
         *(getattr(shown, c)[page.rows].tolist() for c in COLUMNS[1:]),
@@ -96,7 +102,7 @@ async def bars(
         "data": [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)],
         "next_cursor": page.next_cursor,
     }
-    return _conditional(request, orjson.dumps(answer), stored)
+    return conditional_json(request, orjson.dumps(answer), f"bars:{symbol}@{stored.data_version}")
 
 
 @internal.get("/bars/{symbol}", summary="Every bar of one symbol, as an Arrow IPC stream", response_class=Response)
@@ -106,24 +112,11 @@ async def arrow(
     """Columns `date` (date32) and `open high low close volume` (float64), ascending. The ETag is the data version."""
     headers = {"ETag": f'"{store.stored(symbol).data_version}"'}
     shown = store.bars(symbol, interval, adjustment)
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     buffer = io.BytesIO()
     pl.DataFrame({name: getattr(shown, name) for name in COLUMNS}).write_ipc_stream(buffer)
     return Response(buffer.getvalue(), headers=headers, media_type=ARROW)
-
-
-def _window(stored: Bars, caller: Envelope, plans: PlanWatcher, query: BarsQuery) -> HistoryWindow:
-    newest: date = stored.date[-1].item()
-    days = caller.entitlements.history_days if caller.entitlements else None
-    window = clamp_history(
-        oldest=stored.date[0].item(), newest=newest, history_days=days, start=query.start_date, end=query.end_date
-    )
-    if window is None and query.end_date is not None:
-        required = plans.book.first_tier_reaching((newest - query.end_date).days)
-        raise TierRequired(f"the tier {caller.principal.tier} sees {days} days of history, back from {newest}", required)
-    assert window is not None  # noqa: S101 - only a range with an end can lie wholly before the window
-    return window
 
 
 def _describe(stored: Bars) -> SymbolAnswer:
@@ -137,21 +130,3 @@ def _describe(stored: Bars) -> SymbolAnswer:
         currency=None,
         data_version=stored.data_version,
     )
-
-
-def _conditional(request: Request, body: bytes, stored: Bars) -> Response:
-    """200, or 304 when the client has these bytes."""
-    etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-    headers: dict[str, Any] = {
-        "ETag": etag,
-        "Cache-Control": "private, no-cache",
-        "Vary": "Accept, Authorization, X-API-Key, Origin",
-        "Surrogate-Key": f"bars:{stored.symbol}@{stored.data_version}",
-    }
-    if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
-
-
-def _day(day: date | None) -> np.datetime64 | None:
-    return None if day is None else np.datetime64(day, "D")

@@ -10,9 +10,9 @@ ValueError
 
 from collections.abc import Sequence
 
-from shared.errors import Conflict, NotFound
+from shared.errors import NotFound
 
-__all__ = ["DataChanged", "UnfitBars", "UnknownSymbol"]
+__all__ = ["UnfitBars", "UnknownSymbol"]
 
 
 class UnknownSymbol(NotFound):
@@ -21,14 +21,6 @@ class UnknownSymbol(NotFound):
 
     def __init__(self, symbol: str) -> None:
         super().__init__(f"no bars are stored for {symbol}")
-
-
-class DataChanged(Conflict):
-    slug = "data-changed"
-    title = "The data changed"
-
-    def __init__(self) -> None:
-        super().__init__("the bars changed since this cursor was made; start again without it")
 
 
 class UnfitBars(ValueError):

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Protocol
 
-__all__ = ["HistoryWindow", "clamp_history"]
+from shared.errors import TierRequired
+from shared.limits.plans import Entitlements, PlanBook
+
+__all__ = ["HistoryWindow", "history_window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +22,28 @@ class HistoryWindow:
     clamped: bool
 
 
-def clamp_history(
-    *, oldest: date, newest: date, history_days: int | None, start: date | None, end: date | None
-) -> HistoryWindow | None:
-    """The part of start..end (inclusive; None: open) that `history_days` calendar days back from `newest` allow.
+class Plans(Protocol):
+    """Asked only when a request is refused; a `PlanWatcher` is one."""
 
-    `oldest` and `newest` are the dates of the symbol's first and last bar. None when the request lies wholly before the window.
+    @property
+    def book(self) -> PlanBook: ...
+
+
+def history_window(
+    entitlements: Entitlements, plans: Plans, *, oldest: date, newest: date, start: date | None, end: date | None
+) -> HistoryWindow:
+    """The part of start..end (inclusive; None: open) that the entitlements reach, in calendar days back from `newest`.
+
+    `oldest` and `newest` are the dates of the symbol's first and last bar. Raises TierRequired, naming the lowest tier that
+    would do, when the request lies wholly before the window.
     """
-    if history_days is None:
+    days = entitlements.history_days
+    if days is None:
         return HistoryWindow(start, None, clamped=False)
-    earliest = newest - timedelta(days=history_days)
+    earliest = newest - timedelta(days=days)
     if end is not None and end < earliest:
-        return None
+        required = plans.book.first_tier_reaching((newest - end).days)
+        raise TierRequired(f"this tier sees {days} days of history, back from {newest}", required)
     wanted = oldest if start is None else max(start, oldest)
     if wanted >= earliest:
         return HistoryWindow(start, earliest, clamped=False)

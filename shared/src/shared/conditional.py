@@ -1,0 +1,26 @@
+"""Answers that are not sent twice: a strong ETag over the bytes (RFC 9110, section 8.8.3) and 304 for who has them."""
+
+import hashlib
+
+from fastapi import Request, Response
+
+__all__ = ["conditional_json", "etag_matches"]
+
+VARY = "Accept, Authorization, X-API-Key, Origin"
+
+
+def etag_matches(if_none_match: str | None, etag: str) -> bool:
+    """RFC 9110, section 13.1.2: a list of tags or `*`; weak ones compare by their opaque part."""
+    if if_none_match is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in tags or etag in tags
+
+
+def conditional_json(request: Request, body: bytes, surrogate_key: str) -> Response:
+    """200 with the body, or 304. The surrogate key tells the gateway which data the answer was made from."""
+    etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": VARY, "Surrogate-Key": surrogate_key}
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")

@@ -1,6 +1,7 @@
 """Pages of a dated series, and how far back a tier sees."""
 
 import datetime as dt
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -55,13 +56,14 @@ def test_what_is_no_cursor_of_this_request_is_refused(cursor: str) -> None:
 
 
 OLDEST, NEWEST = dt.date(2000, 3, 1), dt.date(2013, 3, 1)
-PLANS = parse_plans("""
+BOOK = parse_plans("""
 anonymous_ip: {quota: 50}
 tiers:
   low: {limits: {}, entitlements: {indicators: all, history_days: 90, batch_series: 5}}
   middle: {limits: {}, entitlements: {indicators: all, history_days: 365, batch_series: 5}}
   high: {limits: {}, entitlements: {indicators: all, batch_series: 5}}
 """)
+PLANS = SimpleNamespace(book=BOOK)
 ANY_DAY = st.dates(dt.date(1999, 1, 1), dt.date(2014, 1, 1))
 
 
@@ -75,7 +77,7 @@ def test_a_tier_sees_so_many_days_and_is_told_when_it_asked_for_more(
     if end is not None and end < earliest:
         with pytest.raises(TierRequired) as refused:
             history_window(entitlements, PLANS, oldest=OLDEST, newest=NEWEST, start=start, end=end)
-        assert refused.value.required_tier == PLANS.first_tier_reaching((NEWEST - end).days)
+        assert refused.value.required_tier == BOOK.first_tier_reaching((NEWEST - end).days)
         return
     seen = history_window(entitlements, PLANS, oldest=OLDEST, newest=NEWEST, start=start, end=end)
     asked_from = max(OLDEST, start or OLDEST)

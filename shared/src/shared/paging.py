@@ -56,8 +56,10 @@ class Page:
 
 
 def page_of(dates: Any, asked: Range, day: Callable[[date], Any]) -> Page:
-    """`dates` is ascending, a list or an array; `day` turns a date into what it holds. Raises InvalidInput for a cursor of another request, `DataChanged` for one of
-    other data."""
+    """`dates` is ascending, a list or an array; `day` turns a date into what it holds.
+
+    Raises InvalidInput for a cursor of another request, `DataChanged` for one of other data.
+    """
     first = 0 if asked.start is None else bisect_left(dates, day(asked.start))
     end = len(dates) if asked.end is None else bisect_right(dates, day(asked.end))
     if asked.cursor is not None:

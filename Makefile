@@ -43,13 +43,17 @@ test: lint ## lint, types, import rules, then every test on the real servers, wi
 lint: $(READY) ## ruff, format check, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/mypy $(PACKAGES:%=%/src) tests
-	@$(BIN)/lint-imports --no-timings
+	@$(BIN)/mypy $(PACKAGES:%=%/src) tests benchmarks
+	@$(BIN)/lint-imports
 
 .PHONY: format
 format: $(READY) ## apply the formatter and the safe fixes
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
+
+.PHONY: bench
+bench: $(READY) ## measure: how long a start takes, what an answer costs
+	@$(BIN)/python -m benchmarks.spine
 
 .PHONY: openapi
 openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves

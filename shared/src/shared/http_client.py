@@ -57,6 +57,12 @@ class ServiceClient:
     async def post(self, path: str, *, json: Any) -> httpx.Response:
         return await self.request("POST", path, json=json)
 
+    async def check(self) -> None:
+        """For health: raises when no instance is ready."""
+        response = await self.get("/health/ready")
+        if response.status_code != 200:
+            raise Unavailable(f"{self._audience} is not ready")
+
     async def request(
         self,
         method: str,

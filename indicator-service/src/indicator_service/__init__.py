@@ -1,0 +1,1 @@
+"""The indicator catalogue and every computation on bars."""

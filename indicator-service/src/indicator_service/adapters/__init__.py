@@ -1,0 +1,1 @@
+"""data-service, from here."""

@@ -1,0 +1,43 @@
+"""The wiring of indicator-service."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+
+from indicator_service.adapters.data_client import DataClient
+from indicator_service.api import routes
+from indicator_service.settings import Settings
+from shared.events import EventBus
+from shared.http_client import ServiceClient
+from shared.ids import new_id
+from shared.limits.book import PlanWatcher
+from shared.service import Shell, service_app
+from shared.settings import load_settings
+
+__all__ = ["NAME", "create_app"]
+
+NAME = "indicator-service"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or load_settings(Settings)
+    shell = Shell.of(NAME, settings)
+    redis: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+    bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
+    plans = PlanWatcher(redis)
+    data_service = ServiceClient(
+        settings.data_urls, caller=NAME, audience="data-service", signer=shell.signer, telemetry=shell.telemetry
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with redis, bus, data_service:
+            await plans.start(bus)
+            app.state.plans = plans
+            app.state.source = DataClient(data_service, settings.bars_cache_mb << 20)
+            yield
+
+    checks = {"nats": bus.check, "plans": plans.check, "data-service": data_service.check}
+    return service_app(shell, lifespan=lifespan, routers=[routes.router], checks=checks)

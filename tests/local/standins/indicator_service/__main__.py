@@ -1,0 +1,3 @@
+from tests.local.standins.standin import serve
+
+serve("INDICATOR")

@@ -7,7 +7,6 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
-from redis.asyncio import Redis
 
 from data_service.app import NAME, create_app
 from data_service.settings import Settings
@@ -17,6 +16,7 @@ from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import parse_plans
 from shared.principal import Principal
+from shared.store import open_store
 from shared.subjects import DEAD_LETTER_STREAM, MARKET_STREAM, bars_subject, feed_subject
 from tests.support.asgi import running
 from tests.support.poll import until
@@ -85,7 +85,7 @@ async def test_a_tier_sees_its_days_and_is_told_so(client: httpx.AsyncClient, pr
 
 
 async def test_a_range_before_the_tiers_window_is_forbidden(settings: Settings, pro: dict[str, str], redis_url: str) -> None:
-    async with Redis.from_url(redis_url) as redis:
+    async with open_store(redis_url) as redis:
         await redis.set(PLANS_KEY, parse_plans(PLANS).model_dump_json())
     async with running(create_app(settings), pro) as client:
 

@@ -7,7 +7,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
 from data_service.app import create_app as create_data_service
@@ -16,6 +15,7 @@ from indicator_service.app import NAME, create_app
 from indicator_service.settings import Settings
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import Entitlements, parse_plans
+from shared.store import open_store
 from tests.support.asgi import running
 from tests.support.http_server import serving
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
@@ -60,7 +60,7 @@ async def data_service(tmp_path: Path, redis_url: str, nats_url: str) -> AsyncIt
 @pytest.fixture
 async def client(data_service: tuple[Counted, str], redis_url: str, nats_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """As a premium user."""
-    async with Redis.from_url(redis_url) as redis:
+    async with open_store(redis_url) as redis:
         await redis.set(PLANS_KEY, parse_plans(PLANS).model_dump_json())
     settings = Settings(
         principal_keys=SecretStr(PRINCIPAL_KEYS),

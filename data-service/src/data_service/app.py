@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from redis.asyncio import Redis
 
 from data_service.adapters.nats import BarFacts, Feed, declare_market_stream
 from data_service.adapters.parquet import Overlay, load_store
@@ -16,6 +15,7 @@ from shared.ids import new_id
 from shared.limits.book import PlanWatcher
 from shared.service import Shell, service_app
 from shared.settings import load_settings
+from shared.store import open_store
 
 __all__ = ["NAME", "create_app"]
 
@@ -25,7 +25,7 @@ NAME = "data-service"
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings(Settings)
     shell = Shell.of(NAME, settings)
-    redis: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+    redis = open_store(settings.redis_url.get_secret_value())
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
     plans = PlanWatcher(redis)
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from redis.asyncio import Redis
 
 from indicator_service.adapters.data_client import DataClient
 from indicator_service.api import routes
@@ -15,6 +14,7 @@ from shared.ids import new_id
 from shared.limits.book import PlanWatcher
 from shared.service import Shell, service_app
 from shared.settings import load_settings
+from shared.store import open_store
 
 __all__ = ["NAME", "create_app"]
 
@@ -24,7 +24,7 @@ NAME = "indicator-service"
 def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings(Settings)
     shell = Shell.of(NAME, settings)
-    redis: Redis = Redis.from_url(settings.redis_url.get_secret_value())
+    redis = open_store(settings.redis_url.get_secret_value())
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
     plans = PlanWatcher(redis)
     data_service = ServiceClient(

@@ -16,7 +16,6 @@ from shared.limits.plans import SECONDS_A_DAY, Burst, Limits
 __all__ = ["Decision", "Limiter", "Outcome", "Policy", "burst_policy", "policies_of"]
 
 _MICROSECOND = 1_000_000
-_SLOT_LEASE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,9 @@ def policies_of(limits: Limits, subject: str, *, burst_cost: int = 1, day_cost: 
 class Limiter:
     """Raises `Unavailable` while the store is away: without it there is no exact answer, and this one fails closed."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, slot_lease_ms: int = 60_000) -> None:
         self._redis = redis
+        self._slot_lease_ms = slot_lease_ms
         self._decide = redis.register_script(_script("decide.lua"))
         self._take_slot = redis.register_script(_script("take_slot.lua"))
 
@@ -103,7 +103,7 @@ class Limiter:
     async def take_slot(self, subject: str, limit: int, holder: str) -> bool:
         """Takes a concurrency slot for at most a minute; `release_slot` gives it back."""
         try:
-            taken = await self._take_slot(keys=[f"limits:slots:{subject}"], args=[limit, holder, _SLOT_LEASE_MS])
+            taken = await self._take_slot(keys=[f"limits:slots:{subject}"], args=[limit, holder, self._slot_lease_ms])
         except (RedisError, OSError) as error:
             raise Unavailable("the quota store does not answer") from error
         return bool(taken)

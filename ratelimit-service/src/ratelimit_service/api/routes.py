@@ -1,0 +1,76 @@
+"""GET /usage for users, the plan book for services."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+from ratelimit_service.domain.control import PlanControl
+from ratelimit_service.domain.usage import PolicyUse, usage_of
+from shared.clock import Clock
+from shared.errors import Forbidden
+from shared.guard import Caller
+from shared.limits.limiter import Limiter
+from shared.limits.plans import Entitlements, PlanBook
+
+__all__ = ["internal", "public"]
+
+public = APIRouter(prefix="/api/v1", tags=["usage"])
+internal = APIRouter(prefix="/internal/v1", tags=["internal"])
+
+
+class UsageAnswer(BaseModel):
+    """`policies` are the limits of the tier with what is left of them; `unlimited` names those it does not have."""
+
+    user_id: str
+    tier: str
+    as_of: str
+    policies: list[PolicyUse]
+    concurrency: int | None
+    unlimited: list[str]
+    entitlements: Entitlements
+
+
+def _control(request: Request) -> PlanControl:
+    control: PlanControl = request.app.state.control
+    return control
+
+
+def _limiter(request: Request) -> Limiter:
+    limiter: Limiter = request.app.state.limiter
+    return limiter
+
+
+def _clock(request: Request) -> Clock:
+    clock: Clock = request.app.state.shell.clock
+    return clock
+
+
+Control = Annotated[PlanControl, Depends(_control)]
+
+
+@public.get("/usage", summary="What you have used today")
+async def usage(
+    caller: Caller, control: Control, limiter: Annotated[Limiter, Depends(_limiter)], clock: Annotated[Clock, Depends(_clock)]
+) -> UsageAnswer:
+    """All your keys and tokens share these. The day is UTC's."""
+    principal = caller.principal
+    plan = control.book.tiers.get(principal.tier)
+    if plan is None:
+        raise Forbidden(f"no plan is in force for the tier {principal.tier or '-'}")
+    policies = await usage_of(limiter, plan.limits, f"user:{principal.user_id}")
+    limited = {policy.name for policy in policies}
+    return UsageAnswer(
+        user_id=principal.user_id,
+        tier=principal.tier,
+        as_of=clock().isoformat(timespec="seconds"),
+        policies=policies,
+        concurrency=plan.limits.concurrency,
+        unlimited=[name for name in ("burst", "day") if name not in limited],
+        entitlements=plan.entitlements,
+    )
+
+
+@internal.get("/plans", summary="The plan book in force")
+async def plans(control: Control) -> PlanBook:
+    return control.book

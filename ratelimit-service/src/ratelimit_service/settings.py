@@ -1,0 +1,18 @@
+"""What ratelimit-service reads from its environment."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from shared.settings import Port, ServiceSettings, service_config
+
+__all__ = ["Settings"]
+
+
+class Settings(ServiceSettings):
+    model_config = service_config("RATELIMIT_")
+    port: Port = 8084
+    plans_path: Path | None = None
+    plans_look_s: float = Field(default=1.0, gt=0)
+    redis_url: SecretStr = Field(validation_alias="REDIS_URL")
+    nats_url: SecretStr = Field(validation_alias="NATS_URL")

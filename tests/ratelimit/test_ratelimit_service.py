@@ -1,0 +1,214 @@
+"""ratelimit-service: plans come into force whole or not at all, and use can be read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from ratelimit_service.adapters.plans import FilePlans
+from ratelimit_service.app import NAME, create_app
+from ratelimit_service.domain.control import PlanControl
+from ratelimit_service.settings import Settings
+from shared.clock import system_clock
+from shared.errors import Unavailable
+from shared.events import EventBus
+from shared.ids import new_id
+from shared.limits.book import PLANS_KEY, PlanWatcher
+from shared.limits.limiter import Limiter, policies_of
+from shared.limits.plans import PlanBook, PlanFileError, parse_plans
+from shared.settings import EX_CONFIG
+from shared.store import open_store
+from tests.support.asgi import running
+from tests.support.poll import until
+from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+
+SHIPPED = parse_plans(FilePlans(None).text())
+SMALL = """
+anonymous_ip: {quota: 50}
+tiers:
+  free: {limits: {day: 10}, entitlements: {indicators: [sma], history_days: 90, batch_series: 5}}
+"""
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with open_store(redis_url) as redis:
+        yield redis
+
+
+def settings_of(redis_url: str, nats_url: str, path: Path | None = None) -> Settings:
+    return Settings(
+        principal_keys=SecretStr(PRINCIPAL_KEYS),
+        plans_path=path,
+        plans_look_s=0.02,
+        redis_url=SecretStr(redis_url),
+        nats_url=SecretStr(nats_url),
+    )
+
+
+def test_the_shipped_plans_are_those_of_the_contract() -> None:
+    table = {
+        name: (
+            plan.limits.burst.quota if plan.limits.burst else None,
+            plan.limits.day,
+            plan.limits.concurrency,
+            plan.entitlements.history_days,
+            plan.entitlements.batch_series,
+            len(plan.entitlements.features),
+        )
+        for name, plan in SHIPPED.tiers.items()
+    }
+    assert table == {
+        "free": (5, 50, 2, 90, 5, 0),
+        "pro": (25, 500, 10, 365, 50, 0),
+        "premium": (200, None, 64, None, 1000, 4),
+        "enterprise": (100_000, 1_000_000_000, 4096, None, 50_000, 4),
+    }
+    assert SHIPPED.anonymous_ip.quota == 50
+    assert [SHIPPED.first_tier_with(name) for name in ("sma", "rsi", "bbands")] == ["free", "pro", "premium"]
+    assert [SHIPPED.first_tier_reaching(days) for days in (90, 91, 366)] == ["free", "pro", "premium"]
+    assert PlanBook.model_validate_json(SHIPPED.model_dump_json()) == SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (("day: 10", "day: 0"), "tiers.free.limits.day"),
+        (("day: 10", "dya: 10"), "tiers.free.limits.dya"),
+        (("day: 10", "burst: {quota: -1}"), "tiers.free.limits.burst.quota"),
+        (("day: 10", "concurrency: many"), "tiers.free.limits.concurrency"),
+        (("batch_series: 5", "batch_series: 0"), "tiers.free.entitlements.batch_series"),
+        (("[sma]", "sma"), "tiers.free.entitlements.indicators"),
+        (("batch_series: 5", "batch_series: 5, features: [magic]"), "tiers.free.entitlements.features"),
+        (("history_days: 90", "history_days: -1"), "tiers.free.entitlements.history_days"),
+        (("free:", "free tier:"), "not a tier name"),
+        (("anonymous_ip: {quota: 50}", ""), "anonymous_ip"),
+        (("tiers:", "tiers: [}"), "not YAML"),
+        ((SMALL, ""), "plans"),
+    ],
+)
+def test_a_bad_rule_is_named(change: tuple[str, str], rule: str) -> None:
+    with pytest.raises(PlanFileError, match=r".") as refused:
+        parse_plans(SMALL.replace(*change))
+    assert any(rule in fault for fault in refused.value.faults), refused.value.faults
+
+
+def test_every_bad_rule_is_named_at_once() -> None:
+    with pytest.raises(PlanFileError) as refused:
+        parse_plans(SMALL.replace("day: 10", "day: 0").replace("batch_series: 5", "batch_series: 0"))
+    assert len(refused.value.faults) == 2
+
+
+def test_the_service_does_not_start_on_an_unfit_file(
+    tmp_path: Path, redis_url: str, nats_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans = tmp_path / "plans.yaml"
+    plans.write_text(SMALL.replace("day: 10", "day: 0"))
+    for path in (plans, tmp_path / "missing.yaml"):
+        with pytest.raises(SystemExit) as ended:
+            create_app(settings_of(redis_url, nats_url, path))
+        assert ended.value.code == EX_CONFIG
+    assert "tiers.free.limits.day" in capsys.readouterr().err
+
+
+async def test_a_changed_file_comes_into_force_and_an_unfit_one_does_not(
+    tmp_path: Path, redis: Redis, redis_url: str, nats_url: str
+) -> None:
+    plans = tmp_path / "plans.yaml"
+    plans.write_text(SMALL)
+    watcher = PlanWatcher(redis)
+
+    def limit_is(expected: int) -> bool:
+        return watcher.book.tiers["free"].limits.day == expected
+
+    async with (
+        running(create_app(settings_of(redis_url, nats_url, plans))),
+        EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus,
+    ):
+        await watcher.start(bus)
+        assert limit_is(10)
+        plans.write_text(SMALL.replace("day: 10", "day: 0"))
+        await asyncio.sleep(0)
+        plans.write_text(SMALL.replace("day: 10", "day: 20"))
+
+        async def changed() -> bool:
+            return limit_is(20)
+
+        await until(changed, what="the new plans")
+
+
+class Store:
+    """A publisher that can be away and can forget."""
+
+    def __init__(self) -> None:
+        self.versions: list[str] = []
+        self.away = False
+        self.kept = False
+
+    async def publish(self, book: PlanBook, version: str) -> None:
+        assert book.tiers
+        if self.away:
+            raise Unavailable("away")
+        self.versions.append(version)
+        self.kept = True
+
+    async def is_kept(self) -> bool:
+        if self.away:
+            raise Unavailable("away")
+        return self.kept
+
+
+async def test_plans_are_published_until_they_are_and_again_when_they_are_lost(tmp_path: Path) -> None:
+    plans = tmp_path / "plans.yaml"
+    plans.write_text(SMALL)
+    store = Store()
+    control = PlanControl(FilePlans(plans), store)
+    store.away = True
+    with pytest.raises(Unavailable):
+        await control.look_again()
+    store.away = False
+    await control.look_again()
+    await control.look_again()
+    assert store.versions == [control.version], "once is enough"
+    store.kept = False
+    await control.look_again()
+    assert store.versions == [control.version] * 2
+    plans.write_text(f"# a comment\n{SMALL}")
+    await control.look_again()
+    assert len(store.versions) == 2, "a comment changes no rule"
+    first = control.version
+    plans.write_text("nonsense")
+    await control.look_again()
+    plans.unlink()
+    await control.look_again()
+    assert control.version == first
+    assert len(store.versions) == 2
+
+
+async def test_use_is_read_and_looking_costs_nothing(redis: Redis, redis_url: str, nats_url: str) -> None:
+    caller = user("pro")
+    subject = f"user:{caller.user_id}"
+    limiter = Limiter(redis)
+    async with running(create_app(settings_of(redis_url, nats_url)), headers_for(caller, NAME)) as client:
+        assert await redis.exists(PLANS_KEY)
+        for _ in range(3):
+            await limiter.decide(policies_of(SHIPPED.tiers["pro"].limits, subject))
+        for document in [(await client.get("/api/v1/usage")).json() for _ in range(2)]:
+            day = next(policy for policy in document["policies"] if policy["name"] == "day")
+            assert (day["quota"], day["used"], day["remaining"], day["window_s"]) == (500, 3, 497, 86_400)
+            assert 0 < day["reset_s"] <= 86_400
+            assert (document["tier"], document["unlimited"], document["concurrency"]) == ("pro", [], 10)
+        premium = headers_for(user("premium"), NAME)
+        assert (await client.get("/api/v1/usage", headers=premium)).json()["unlimited"] == ["day"]
+        nobody = headers_for(user("nonsense"), NAME)
+        assert (await client.get("/api/v1/usage", headers=nobody)).status_code == 403
+
+
+async def test_services_read_the_book_and_users_do_not(redis_url: str, nats_url: str) -> None:
+    async with running(create_app(settings_of(redis_url, nats_url))) as client:
+        service = headers_for(user().service("gateway"), NAME, None)
+        assert PlanBook.model_validate((await client.get("/internal/v1/plans", headers=service)).json()) == SHIPPED
+        assert (await client.get("/internal/v1/plans", headers=headers_for(user(), NAME))).status_code == 404

@@ -23,7 +23,7 @@ class Readiness:
 
 def health_router(service: str, readiness: Readiness, checks: Mapping[str, Check]) -> APIRouter:
     """`live`: the process answers. `ready`: it may be sent requests. `/health`: that, and each dependency by name."""
-    router = APIRouter(tags=["health"])
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/health/live")
     async def live() -> dict[str, str]:

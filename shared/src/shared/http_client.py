@@ -63,6 +63,12 @@ class ServiceClient:
         if response.status_code != 200:
             raise Unavailable(f"{self._audience} is not ready")
 
+    async def check_all(self) -> None:
+        """For health: raises when an instance is not ready, or lacks something that it needs."""
+        response = await self.get("/health")
+        if response.status_code != 200 or response.json()["status"] != "ok":
+            raise Unavailable(f"{self._audience} is not well")
+
     async def request(
         self,
         method: str,

@@ -36,11 +36,19 @@ def merge_documents(documents: Mapping[str, Mapping[str, Any]], *, title: str, v
     return merged
 
 
-_PUBLIC = ("/api/v1/auth/register", "/api/v1/auth/login", "/api/v1/auth/refresh", "/.well-known/", "/health")
+_OPEN = frozenset(
+    {
+        "/api/v1/auth/register",
+        "/api/v1/auth/login",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/logout",
+        "/.well-known/jwks.json",
+    }
+)
 
 
 def _secured(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     operation = {key: value for key, value in operation.items() if not key.startswith("x-own")}
-    if path.startswith(_PUBLIC):
+    if path in _OPEN:
         return operation
     return {**operation, "security": [{"bearer": []}, {"api_key": []}]}

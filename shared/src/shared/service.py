@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI, Response
+from starlette.middleware import Middleware
 
 from shared.clock import Clock, system_clock
 from shared.guard import Guard
@@ -17,7 +18,7 @@ from shared.settings import ServiceSettings
 from shared.strict_query import RefuseUnknownQuery
 from shared.telemetry import Telemetry
 
-__all__ = ["Lifespan", "Shell", "service_app"]
+__all__ = ["Lifespan", "Shell", "edge_app", "service_app"]
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -49,7 +50,24 @@ class Shell:
 
 
 def service_app(shell: Shell, *, lifespan: Lifespan, routers: Sequence[APIRouter], checks: Mapping[str, Check]) -> FastAPI:
-    """`lifespan` opens the service's resources; the app is ready once it has, until it is told to stop."""
+    """A service behind the gateway: nothing but health, metrics and keys answers without a signed principal.
+
+    `lifespan` opens the service's resources; the app is ready once it has, until it is told to stop.
+    """
+    guard = Middleware(Guard, verifier=shell.verifier)
+    return _app(shell, lifespan, [_metrics_router(shell.metrics), *routers], checks, guard)
+
+
+def edge_app(
+    shell: Shell, *, lifespan: Lifespan, routers: Sequence[APIRouter], checks: Mapping[str, Check], edge: Middleware
+) -> FastAPI:
+    """The gateway: `edge` takes what is the services' to answer; metrics are served elsewhere, for clients come here."""
+    return _app(shell, lifespan, routers, checks, edge)
+
+
+def _app(
+    shell: Shell, lifespan: Lifespan, routers: Sequence[APIRouter], checks: Mapping[str, Check], first: Middleware
+) -> FastAPI:
 
     @asynccontextmanager
     async def whole_lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,22 +87,20 @@ def service_app(shell: Shell, *, lifespan: Lifespan, routers: Sequence[APIRouter
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        middleware=[Middleware(RequestMiddleware, telemetry=shell.telemetry, metrics=shell.metrics), first],
     )
     app.state.readiness = shell.readiness
     app.state.shell = shell
     install_problem_handlers(app)
-    app.include_router(health_router(shell.name, shell.readiness, checks), include_in_schema=False)
-    app.include_router(_metrics_router(shell.metrics), include_in_schema=False)
+    app.include_router(health_router(shell.name, shell.readiness, checks))
     for router in routers:
         app.include_router(router)
-    app.add_middleware(Guard, verifier=shell.verifier)
-    app.add_middleware(RequestMiddleware, telemetry=shell.telemetry, metrics=shell.metrics)
     _describe_problems(app)
     return app
 
 
 def _metrics_router(metrics: Metrics) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(include_in_schema=False)
 
     @router.get("/metrics")
     async def render() -> Response:

@@ -1,4 +1,4 @@
-"""`kalpi up`, `down`, `status`, `logs` and `migrate`."""
+"""`kalpi up`, `down`, `status`, `logs`, `migrate` and `openapi`."""
 
 import asyncio
 import contextlib
@@ -88,6 +88,14 @@ def migrate(
         asyncio.run(migrate_all(lambda schema: database_url or _embedded(Home(home), schema), os.environ))
         for entry in migrations():
             screen.say(f"{entry.name}: migrated")
+
+
+@app.command()
+def openapi() -> None:
+    """Writes the public OpenAPI document, merged from what the services say of themselves, to where the gateway serves it from."""
+    from kalpi_local.openapi import document_path, public_document, render  # noqa: PLC0415 - it imports every service
+
+    document_path().write_text(render(public_document()), encoding="utf-8")
 
 
 def _embedded(home: Home, schema: str) -> str:

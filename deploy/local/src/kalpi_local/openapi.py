@@ -1,0 +1,63 @@
+"""The public OpenAPI document, made from the services' own and kept in the gateway, which serves it."""
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import auth_service.app
+import auth_service.settings
+import ratelimit_service.app
+import ratelimit_service.settings
+
+import data_service.app
+import data_service.settings
+import gateway
+import indicator_service.app
+import indicator_service.settings
+from shared.openapi import merge_documents
+
+__all__ = ["document_path", "public_document", "render"]
+
+_DESCRIPTION = (
+    "Technical analysis of stocks, exact like TA-Lib. Send a key as `X-API-Key`, or a key or an access token as "
+    "`Authorization: Bearer`. "
+    "Errors are RFC 9457 problem+json; every data response carries RateLimit fields."
+)
+
+
+def public_document() -> dict[str, Any]:
+    """Builds every app (none is started) and merges what they say of themselves."""
+    nowhere = _settings_of_nowhere()
+    documents = {
+        "auth-service": auth_service.app.create_app(auth_service.settings.Settings(**nowhere)).openapi(),
+        "data-service": data_service.app.create_app(data_service.settings.Settings(**nowhere)).openapi(),
+        "indicator-service": indicator_service.app.create_app(indicator_service.settings.Settings(**nowhere)).openapi(),
+        "ratelimit-service": ratelimit_service.app.create_app(ratelimit_service.settings.Settings(**nowhere)).openapi(),
+    }
+    return merge_documents(documents, title="Kalpi", version="1", description=_DESCRIPTION)
+
+
+def document_path() -> Path:
+    return Path(gateway.__file__).parent / "openapi.json"
+
+
+def render(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _settings_of_nowhere() -> dict[str, Any]:
+    """Enough for an app to be made: keys used for nothing, addresses never opened."""
+    key = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
+    urls = ("http://127.0.0.1:1",)
+    return {
+        "principal_keys": f"unused:{key}",
+        "signing_key": key,
+        "refresh_key": key,
+        "database_url": "postgresql://127.0.0.1:1/unused",
+        "redis_url": "redis://127.0.0.1:1",
+        "nats_url": "nats://127.0.0.1:1",
+        "state_dir": Path(os.devnull),
+        "data_urls": urls,
+    }

@@ -1,0 +1,1 @@
+"""The edge: authenticate, limit, cache, forward."""

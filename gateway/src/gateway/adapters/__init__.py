@@ -1,0 +1,1 @@
+"""auth-service, the services behind the edge, Redis and NATS."""

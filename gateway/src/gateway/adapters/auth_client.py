@@ -1,0 +1,64 @@
+"""auth-service, as the edge asks it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import jwt
+from pydantic import BaseModel, ValidationError
+
+from gateway.domain.ports import Identity, Resolved
+from shared.access_tokens import ALGORITHM
+from shared.errors import Unavailable
+from shared.http_client import ServiceClient
+from shared.principal import Principal
+
+__all__ = ["AuthClient", "ResolveAnswer", "resolve_request"]
+
+
+class ResolveAnswer(BaseModel):
+    """What is read of the answer to `POST /internal/v1/resolve`."""
+
+    user_id: str
+    tenant_id: str
+    tier: str
+    roles: tuple[str, ...]
+    scopes: tuple[str, ...]
+    session_id: str | None
+    key_id: str | None
+    expires_at: datetime | None
+
+
+def resolve_request(identity: Identity) -> dict[str, str | None]:
+    """The body of `POST /internal/v1/resolve`."""
+    if identity.key_sha256 is not None:
+        return {"kind": "api_key", "key_sha256": identity.key_sha256}
+    return {"kind": "session", "user_id": identity.user_id, "session_id": identity.session_id}
+
+
+class AuthClient:
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+
+    async def resolve(self, identity: Identity) -> Resolved | None:
+        response = await self._client.post("/internal/v1/resolve", json=resolve_request(identity))
+        if response.status_code == 404:
+            return None
+        if response.status_code != 200:
+            raise Unavailable(f"auth-service answered {response.status_code}")
+        try:
+            answer = ResolveAnswer.model_validate_json(response.content)
+        except ValidationError as error:
+            raise Unavailable("auth-service's answer cannot be read") from error
+        principal = Principal(kind="user", **answer.model_dump(exclude={"expires_at"}))
+        return Resolved(principal, answer.expires_at)
+
+    async def signing_keys(self) -> Mapping[str, Any]:
+        response = await self._client.get("/.well-known/jwks.json")
+        if response.status_code != 200:
+            raise Unavailable(f"auth-service answered {response.status_code}")
+        try:
+            # the algorithm is ours to say, not the key's
+            return {key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM).key for key in response.json()["keys"]}
+        except (jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+            raise Unavailable("auth-service's keys cannot be read") from error

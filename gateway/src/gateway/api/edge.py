@@ -1,0 +1,175 @@
+"""The data plane: raw ASGI in front of the gateway's own few pages.
+
+authenticate → look in the cache → limit → answer, or forward with a signed principal. A request that is refused has cost nothing.
+"""
+
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.adapters.upstreams import Outgoing, UpstreamAnswer, Upstreams
+from gateway.api.exchange import Exchange
+from gateway.domain.admission import Admission
+from gateway.domain.caching import SURROGATE_KEY, AnswerCache, cache_key
+from gateway.domain.callers import Callers
+from gateway.domain.credentials import credential_of
+from gateway.domain.ports import Answer
+from gateway.domain.routing import Route, route_of
+from shared.conditional import etag_matches
+from shared.context import current_request_id
+from shared.errors import KalpiError, Unauthenticated
+from shared.limits.fields import ratelimit_fields
+from shared.limits.plans import Entitlements, Plan
+from shared.principal import HEADER, EnvelopeSigner, Principal
+from shared.problems import problem_response
+
+__all__ = ["Edge"]
+
+_MOST_CACHED = 1 << 20
+_HANDED_ON = ("accept", "content-type")
+"""All of a client's headers that a service sees; who the client is, it learns from the signed principal alone."""
+
+
+class Edge:
+    """Answers what the route table knows and passes everything else to `app`."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        name: str,
+        callers: Callers,
+        admission: Admission,
+        cache: AnswerCache,
+        upstreams: Upstreams,
+        signer: EnvelopeSigner,
+        max_body_bytes: int,
+    ) -> None:
+        self._app = app
+        self._nobody = Principal.service(name)
+        self._callers = callers
+        self._admission = admission
+        self._cache = cache
+        self._upstreams = upstreams
+        self._signer = signer
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = route_of(scope["raw_path"]) if scope["type"] == "http" else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})["route"] = route.path
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._serve(route, exchange)
+        except KalpiError as error:
+            await problem_response(error, exchange.path)(scope, receive, exchange.send)
+
+    async def _serve(self, route: Route, exchange: Exchange) -> None:
+        if route.access == "open":
+            await self._admission.anonymous(exchange.client_ip)
+            await self._forward(route, exchange, await self._outgoing(route, exchange, self._nobody, None))
+            return
+        principal = await self._authenticate(exchange)
+        plan = self._admission.plan_of(principal)
+        request = await self._outgoing(route, exchange, principal, plan.entitlements)
+        if route.access == "account":
+            await self._forward(route, exchange, request)
+        elif exchange.method == "GET":
+            await self._read(route, exchange, request, principal, plan)
+        else:
+            async with self._admission.slot(principal, plan):
+                await self._spend(exchange, principal, plan)
+                await self._forward(route, exchange, request)
+
+    async def _authenticate(self, exchange: Exchange) -> Principal:
+        try:
+            credential = credential_of(exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization"))
+            identity = await self._callers.identify(credential)
+            principal = self._callers.known(identity)
+            if principal is None:
+                await self._admission.check_address(exchange.client_ip)
+                principal = await self._callers.resolve(identity)
+        except Unauthenticated:
+            await self._admission.anonymous(exchange.client_ip)
+            raise
+        return principal
+
+    async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan) -> None:
+        exchange.add(ratelimit_fields(await self._admission.spend(principal, plan)))
+
+    async def _read(self, route: Route, exchange: Exchange, request: Outgoing, principal: Principal, plan: Plan) -> None:
+        accept = exchange.header(b"accept") or b""
+        key = cache_key(exchange.path, exchange.query, accept, principal.tier, plan.entitlements) if self._cache.in_use else None
+        answer = await self._cache.find(key) if key is not None else None
+        if answer is not None:
+            await self._spend(exchange, principal, plan)
+            exchange.add({"X-Cache": "HIT"})
+            await _send_whole(exchange, answer)
+            return
+        async with self._admission.slot(principal, plan):
+            await self._spend(exchange, principal, plan)
+            exchange.add({"X-Cache": "MISS" if key is not None else "BYPASS"})
+            await self._forward(route, exchange, request, keep_as=key)
+
+    async def _forward(self, route: Route, exchange: Exchange, request: Outgoing, *, keep_as: str | None = None) -> None:
+        async with self._upstreams.send(route.service, request) as upstream:
+            if keep_as is not None and _may_be_kept(upstream):
+                answer = Answer(upstream.headers, await upstream.read())
+                await self._cache.keep(keep_as, answer)
+                await _send_whole(exchange, answer)
+            else:
+                await _stream(exchange, upstream)
+
+    async def _outgoing(
+        self, route: Route, exchange: Exchange, principal: Principal, entitlements: Entitlements | None
+    ) -> Outgoing:
+        body = await exchange.body(self._max_body_bytes)
+        headers = {name: value.decode("latin-1") for name in _HANDED_ON if (value := exchange.header(name.encode())) is not None}
+        headers["X-Request-ID"] = current_request_id()
+        headers[HEADER] = self._signer.sign(
+            principal, audience=route.service, entitlements=entitlements, client_ip=exchange.client_ip
+        )
+        return Outgoing(exchange.method, exchange.target, headers, body)
+
+
+def _may_be_kept(upstream: UpstreamAnswer) -> bool:
+    length = upstream.header(b"content-length")
+    return (
+        upstream.status == 200
+        and upstream.header(SURROGATE_KEY) is not None
+        and length is not None
+        and int(length) <= _MOST_CACHED
+    )
+
+
+async def _send_whole(exchange: Exchange, answer: Answer) -> None:
+    """200 with the body, or 304 for a client that has it."""
+    if _client_has(exchange, answer.header(b"etag")):
+        await exchange.start(304, _told(answer.headers, b"content-length", b"content-type"))
+        await exchange.piece(b"", more=False)
+    else:
+        await exchange.start(200, _told(answer.headers))
+        await exchange.piece(answer.body, more=False)
+
+
+async def _stream(exchange: Exchange, upstream: UpstreamAnswer) -> None:
+    if upstream.status == 200 and _client_has(exchange, upstream.header(b"etag")):
+        await exchange.start(304, _told(upstream.headers, b"content-length", b"content-type"))
+        await exchange.piece(b"", more=False)
+        return
+    await exchange.start(upstream.status, _told(upstream.headers))
+    async for piece in upstream.pieces():
+        await exchange.piece(piece, more=True)
+    await exchange.piece(b"", more=False)
+
+
+def _client_has(exchange: Exchange, etag: bytes | None) -> bool:
+    sent = exchange.header(b"if-none-match")
+    return etag is not None and sent is not None and etag_matches(sent.decode("latin-1"), etag.decode("latin-1"))
+
+
+def _told(headers: Iterable[tuple[bytes, bytes]], *but: bytes) -> list[tuple[bytes, bytes]]:
+    """What of a service's headers is for the client."""
+    return [(name, value) for name, value in headers if name != SURROGATE_KEY and name not in but]

@@ -1,0 +1,71 @@
+"""One request as the edge sees it, and the answer on its way out."""
+
+from collections.abc import Iterable, Mapping
+
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.domain.errors import BodyTooLarge
+from shared.errors import InvalidInput
+
+__all__ = ["Exchange"]
+
+
+class Exchange:
+    """`add` puts a header on whatever will be answered."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self._send = send
+        self._added: list[tuple[bytes, bytes]] = []
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.client_ip: str = scope["client"][0] if scope.get("client") else ""
+
+    @property
+    def target(self) -> str:
+        """Path and query, as they were sent."""
+        raw: bytes = self.scope["raw_path"]
+        return (raw + b"?" + self.query if self.query else raw).decode("latin-1")
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self.scope["headers"] if key == name]
+
+    def header(self, name: bytes) -> bytes | None:
+        """The values joined as RFC 9110, section 5.3, joins them; None when it was not sent."""
+        values = self.header_values(name)
+        return b", ".join(values) if values else None
+
+    async def body(self, most: int) -> bytes:
+        """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes."""
+        declared = self.header(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > most:
+            raise BodyTooLarge(most)
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise InvalidInput.field("body", msg="it ended too early")
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > most:
+                raise BodyTooLarge(most)
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return b"".join(pieces)
+
+    def add(self, headers: Mapping[str, str]) -> None:
+        self._added += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *self._added]}
+        await self._send(message)
+
+    async def piece(self, body: bytes, *, more: bool) -> None:
+        await self.send({"type": "http.response.body", "body": body, "more_body": more})

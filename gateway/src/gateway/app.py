@@ -1,0 +1,92 @@
+"""The wiring of the gateway."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from gateway.adapters.answers import RedisAnswers
+from gateway.adapters.auth_client import AuthClient
+from gateway.adapters.facts import MarketFacts, follow_auth
+from gateway.adapters.metrics_server import serving_metrics
+from gateway.adapters.upstreams import Upstreams
+from gateway.api import pages
+from gateway.api.edge import Edge
+from gateway.domain.admission import Admission
+from gateway.domain.caching import AnswerCache
+from gateway.domain.callers import Callers
+from gateway.domain.routing import AUTH, DATA, INDICATOR, RATELIMIT
+from gateway.domain.tokens import SigningKeys, TokenVerifier
+from gateway.settings import Settings
+from shared.events import EventBus
+from shared.http_client import ServiceClient
+from shared.ids import new_id
+from shared.limits.book import PlanWatcher
+from shared.limits.limiter import Limiter
+from shared.service import Shell, edge_app
+from shared.settings import load_settings
+from shared.store import open_store
+
+__all__ = ["NAME", "create_app"]
+
+NAME = "gateway"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or load_settings(Settings)
+    shell = Shell.of(NAME, settings)
+    redis = open_store(settings.redis_url.get_secret_value())
+    bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
+    urls = {
+        AUTH: settings.auth_urls,
+        DATA: settings.data_urls,
+        INDICATOR: settings.indicator_urls,
+        RATELIMIT: settings.ratelimit_urls,
+    }
+    clients = {
+        service: ServiceClient(
+            instances,
+            caller=NAME,
+            audience=service,
+            signer=shell.signer,
+            telemetry=shell.telemetry,
+            timeout_s=settings.upstream_timeout_s,
+        )
+        for service, instances in urls.items()
+    }
+    upstreams = Upstreams(urls, shell.telemetry, settings.upstream_timeout_s)
+    plans = PlanWatcher(redis)
+    market = MarketFacts()
+    auth = AuthClient(clients[AUTH])
+    keys = SigningKeys(auth, shell.clock)
+    callers = Callers(auth, TokenVerifier(keys, shell.clock), shell.clock)
+    edge = Middleware(
+        Edge,
+        name=NAME,
+        callers=callers,
+        admission=Admission(Limiter(redis), plans, new_id),
+        cache=AnswerCache(RedisAnswers(redis, shell.metrics), market),
+        upstreams=upstreams,
+        signer=shell.signer,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with redis, bus, clients[AUTH], clients[DATA], clients[INDICATOR], clients[RATELIMIT], upstreams:
+            with serving_metrics(shell.metrics, settings.host, settings.metrics_port):
+                await plans.start(bus)
+                market.follow(bus)
+                follow_auth(bus, callers)
+                await keys.prefetch()
+                yield
+
+    async def store() -> None:
+        await redis.ping()
+
+    checks = {"nats": bus.check, "redis": store, "plans": plans.check}
+    checks |= {service: client.check_all for service, client in clients.items()}
+    app = edge_app(shell, lifespan=lifespan, routers=[pages.router], checks=checks, edge=edge)
+    pages.mount_assets(app)
+    return app

@@ -1,0 +1,83 @@
+"""What a request costs its caller, and whether that may still be spent."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Protocol
+
+from gateway.domain.errors import NoPlan, OverLimit, TooManyAtOnce
+from shared.errors import RateLimited, Unavailable
+from shared.ids import IdFactory
+from shared.limits.limiter import Decision, Limiter, burst_policy, policies_of
+from shared.limits.plans import Plan, PlanBook
+from shared.logging import get_logger
+from shared.principal import Principal
+
+__all__ = ["Admission"]
+
+_log = get_logger("limits")
+
+
+class Plans(Protocol):
+    @property
+    def book(self) -> PlanBook:
+        """Unavailable until one is known."""
+        ...
+
+
+class Admission:
+    """Every method raises Unavailable while the counters are away: without them nothing is admitted."""
+
+    def __init__(self, limiter: Limiter, plans: Plans, new_id: IdFactory) -> None:
+        self._limiter = limiter
+        self._plans = plans
+        self._new_id = new_id
+
+    def plan_of(self, principal: Principal) -> Plan:
+        """NoPlan for a tier that the plan file does not have."""
+        plan = self._plans.book.tiers.get(principal.tier)
+        if plan is None:
+            raise NoPlan(principal.tier)
+        return plan
+
+    async def spend(self, principal: Principal, plan: Plan) -> Decision:
+        """One request of each of the plan's quotas, or OverLimit and none of any."""
+        decision = await self._limiter.decide(policies_of(plan.limits, _subject(principal)))
+        if not decision.admitted:
+            raise OverLimit(decision)
+        return decision
+
+    @asynccontextmanager
+    async def slot(self, principal: Principal, plan: Plan) -> AsyncIterator[None]:
+        """One of the requests that may be computed at a time; TooManyAtOnce."""
+        limit = plan.limits.concurrency
+        if limit is None:
+            yield
+            return
+        subject, holder = _subject(principal), str(self._new_id())
+        if not await self._limiter.take_slot(subject, limit, holder):
+            raise TooManyAtOnce(limit)
+        try:
+            yield
+        finally:
+            try:
+                await self._limiter.release_slot(subject, holder)
+            except Unavailable:
+                _log.warning("a slot was not given back; its lease ends by itself")
+
+    async def anonymous(self, client_ip: str) -> None:
+        """Counts one request without credentials against its address; OverLimit."""
+        decision = await self._limiter.decide([burst_policy("ip", f"ip:{client_ip}", self._plans.book.anonymous_ip)])
+        if not decision.admitted:
+            raise OverLimit(decision)
+
+    async def check_address(self, client_ip: str) -> None:
+        """RateLimited when the address has nothing left for requests without credentials; costs nothing."""
+        policy = burst_policy("ip", f"ip:{client_ip}", self._plans.book.anonymous_ip)
+        (outcome,) = (await self._limiter.decide([replace(policy, cost=0)])).outcomes
+        if outcome.remaining < 1:
+            raise RateLimited("too many requests without valid credentials", 1, [policy.name])
+
+
+def _subject(principal: Principal) -> str:
+    return f"user:{principal.user_id}"

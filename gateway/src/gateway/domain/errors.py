@@ -1,0 +1,52 @@
+"""What the edge itself answers.
+
+Unauthenticated
+└── BadCredential
+Forbidden
+└── NoPlan
+RateLimited
+├── OverLimit            with the RateLimit fields
+└── TooManyAtOnce
+TooLarge
+└── BodyTooLarge
+"""
+
+from collections.abc import Mapping
+
+from shared.errors import Forbidden, RateLimited, TooLarge, Unauthenticated
+from shared.limits.fields import ratelimit_fields
+from shared.limits.limiter import Decision
+
+__all__ = ["BadCredential", "BodyTooLarge", "NoPlan", "OverLimit", "TooManyAtOnce"]
+
+
+class BadCredential(Unauthenticated):
+    """The same words for unknown, revoked, expired and disabled."""
+
+    def __init__(self, detail: str = "these credentials are not valid") -> None:
+        super().__init__(detail)
+
+
+class NoPlan(Forbidden):
+    def __init__(self, tier: str) -> None:
+        super().__init__(f"no plan is in force for the tier {tier or '-'}")
+
+
+class OverLimit(RateLimited):
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(f"over the limit: {', '.join(decision.violated)}", decision.retry_after_s, decision.violated)
+        self._fields = ratelimit_fields(decision)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {**super().headers, **self._fields}
+
+
+class TooManyAtOnce(RateLimited):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} requests at once", 1, ["concurrency"])
+
+
+class BodyTooLarge(TooLarge):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a body has at most {most} bytes")

@@ -1,0 +1,60 @@
+"""Which service answers a path, and what the edge does before it is asked.
+
+    open     no credentials; counted against the caller's address
+    account  credentials; costs nothing, is never cached
+    data     credentials; spends quota, may be answered from the cache
+
+A path is made of plain segments: letters, digits and `. _ ~ -`. Nothing the API serves needs more, so whatever is doubled, dotted
+or percent-encoded (`//`, `..`, `%2f`) matches no route, and no two parsers can disagree about what it means.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["AUTH", "DATA", "INDICATOR", "RATELIMIT", "Route", "route_of"]
+
+AUTH = "auth-service"
+DATA = "data-service"
+INDICATOR = "indicator-service"
+RATELIMIT = "ratelimit-service"
+
+_PLAIN = re.compile(rb"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` itself, and everything beneath it unless `alone`."""
+
+    path: str
+    service: str
+    access: Literal["open", "account", "data"]
+    alone: bool = False
+
+    def matches(self, path: str) -> bool:
+        return path == self.path or (not self.alone and path.startswith(f"{self.path}/"))
+
+
+ROUTES = (
+    Route("/api/v1/auth/register", AUTH, "open", alone=True),
+    Route("/api/v1/auth/login", AUTH, "open", alone=True),
+    Route("/api/v1/auth/refresh", AUTH, "open", alone=True),
+    Route("/api/v1/auth/logout", AUTH, "open", alone=True),
+    Route("/.well-known/jwks.json", AUTH, "open", alone=True),
+    Route("/api/v1/auth", AUTH, "account"),
+    Route("/api/v1/admin/users", AUTH, "account"),
+    Route("/api/v1/usage", RATELIMIT, "account"),
+    Route("/api/v1/indicators", INDICATOR, "account", alone=True),  # the catalogue costs nothing
+    Route("/api/v1/indicators", INDICATOR, "data"),
+    Route("/api/v1/symbols", DATA, "data"),
+    Route("/api/v1/bars", DATA, "data"),
+)
+"""The first that matches."""
+
+
+def route_of(raw_path: bytes) -> Route | None:
+    """`raw_path` as it was sent, without the query."""
+    if not _PLAIN.fullmatch(raw_path):
+        return None
+    path = raw_path.decode("ascii")
+    return next((route for route in ROUTES if route.matches(path)), None)

@@ -1,0 +1,166 @@
+"""What a gateway remembers of callers: for how long, and what ends it."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gateway.domain.callers import Callers
+from gateway.domain.credentials import ApiKey
+from gateway.domain.errors import BadCredential
+from gateway.domain.ports import Identity, Resolved
+from gateway.domain.tokens import SigningKeys, TokenVerifier
+from shared.errors import Unavailable
+from shared.principal import Principal
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+ANN = Principal(kind="user", user_id="ann", tenant_id="t", tier="pro", key_id="key-1")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Auth:
+    """Answers `resolved`; while `held`, only once it is let go."""
+
+    def __init__(self) -> None:
+        self.resolved: Resolved | None = Resolved(ANN, None)
+        self.asked = 0
+        self.being_asked = asyncio.Event()
+        self.away = False
+        self.held: asyncio.Event | None = None
+
+    async def resolve(self, _identity: Identity) -> Resolved | None:
+        self.asked += 1
+        self.being_asked.set()
+        answer, away = self.resolved, self.away
+        if self.held is not None:
+            await self.held.wait()
+        if away:
+            raise Unavailable("away")
+        return answer
+
+    async def signing_keys(self) -> Mapping[str, Any]:
+        return {}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def auth() -> Auth:
+    return Auth()
+
+
+@pytest.fixture
+def callers(auth: Auth, clock: Clock) -> Callers:
+    return Callers(auth, TokenVerifier(SigningKeys(auth, clock), clock), clock)
+
+
+async def ask(callers: Callers) -> Principal:
+    identity = await callers.identify(ApiKey("0" * 64))
+    return callers.known(identity) or await callers.resolve(identity)
+
+
+async def test_what_was_resolved_is_used_for_ten_seconds(callers: Callers, auth: Auth, clock: Clock) -> None:
+    assert await ask(callers) == ANN
+    clock.pass_(9.9)
+    await ask(callers)
+    assert auth.asked == 1
+    clock.pass_(0.1)
+    await ask(callers)
+    assert auth.asked == 2
+
+
+async def test_a_key_that_expires_is_not_used_beyond_its_end(callers: Callers, auth: Auth, clock: Clock) -> None:
+    auth.resolved = Resolved(ANN, START + timedelta(seconds=5))
+    await ask(callers)
+    clock.pass_(5)
+    auth.away = True
+    with pytest.raises(Unavailable):
+        await ask(callers)
+
+
+async def test_without_auth_service_what_it_said_counts_for_five_minutes(callers: Callers, auth: Auth, clock: Clock) -> None:
+    await ask(callers)
+    auth.away = True
+    clock.pass_(299)
+    assert await ask(callers) == ANN
+    clock.pass_(1)
+    with pytest.raises(Unavailable):
+        await ask(callers)
+
+
+@pytest.mark.parametrize("concerned", ["ann", "key-1"])
+async def test_a_revocation_counts_at_once_even_without_auth_service(callers: Callers, auth: Auth, concerned: str) -> None:
+    await ask(callers)
+    auth.away = True
+    callers.evict(concerned)
+    with pytest.raises(Unavailable):
+        await ask(callers)
+
+
+async def test_a_revocation_of_somebody_else_changes_nothing(callers: Callers, auth: Auth) -> None:
+    await ask(callers)
+    callers.evict("bob")
+    await ask(callers)
+    assert auth.asked == 1
+
+
+async def test_an_answer_that_a_revocation_overtook_is_not_remembered(callers: Callers, auth: Auth) -> None:
+    auth.held = asyncio.Event()
+    asking = asyncio.create_task(ask(callers))
+    await auth.being_asked.wait()
+    callers.evict("ann")
+    auth.resolved = None
+    auth.held.set()
+    assert await asking == ANN, "it was asked before the revocation"
+    with pytest.raises(BadCredential):
+        await ask(callers)
+
+
+async def test_a_gap_in_the_facts_makes_everyone_be_asked_for_again(callers: Callers, auth: Auth, clock: Clock) -> None:
+    await ask(callers)
+    clock.pass_(1)
+    callers.expire()
+    await ask(callers)
+    assert auth.asked == 2
+    clock.pass_(1)
+    callers.expire()
+    auth.away = True
+    assert await ask(callers) == ANN, "auth-service is away, and no fact has told otherwise"
+
+
+async def test_who_was_revoked_is_nobody(callers: Callers, auth: Auth, clock: Clock) -> None:
+    await ask(callers)
+    auth.resolved = None
+    clock.pass_(10)
+    with pytest.raises(BadCredential):
+        await ask(callers)
+    auth.away = True
+    with pytest.raises(Unavailable):
+        await ask(callers)
+
+
+async def test_many_askers_share_one_question_and_none_takes_the_answer_from_the_others(callers: Callers, auth: Auth) -> None:
+    auth.held = asyncio.Event()
+    asking = [asyncio.create_task(ask(callers)) for _ in range(50)]
+    await auth.being_asked.wait()
+    asking[0].cancel()
+    auth.held.set()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert answers[1:] == [ANN] * 49
+    assert auth.asked == 1

@@ -1,0 +1,69 @@
+"""Which service a path belongs to, and that no spelling reaches what is private."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.routing import Route, route_of
+
+
+def said(route: Route | None) -> tuple[str, str] | None:
+    return (route.service, route.access) if route else None
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/api/v1/auth/register", ("auth-service", "open")),
+        ("/api/v1/auth/login", ("auth-service", "open")),
+        ("/api/v1/auth/logout", ("auth-service", "open")),
+        ("/api/v1/auth/logout-all", ("auth-service", "account")),
+        ("/api/v1/auth/me", ("auth-service", "account")),
+        ("/api/v1/auth/api-keys/0190", ("auth-service", "account")),
+        ("/api/v1/admin/users/0190", ("auth-service", "account")),
+        ("/.well-known/jwks.json", ("auth-service", "open")),
+        ("/api/v1/symbols", ("data-service", "data")),
+        ("/api/v1/bars/BRK.B", ("data-service", "data")),
+        ("/api/v1/indicators", ("indicator-service", "account")),
+        ("/api/v1/indicators/rsi", ("indicator-service", "data")),
+        ("/api/v1/usage", ("ratelimit-service", "account")),
+    ],
+)
+def test_a_path_belongs_to_one_service(path: str, expected: tuple[str, str]) -> None:
+    assert said(route_of(path.encode())) == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "",
+        "*",
+        "/health",
+        "/metrics",
+        "/internal/v1/resolve",
+        "/api/v1/symbolsX",
+        "/api/v1/symbols/",
+        "//api/v1/symbols",
+        "/api//v1/symbols",
+        "/api/v1/auth/../../../internal/v1/resolve",
+        "/api/v1/auth/..",
+        "/api/v1/auth/./me",
+        "/api/v1/auth/%2e%2e/admin",
+        "/api/v1/bars/A%2FB",
+        "/api/v1/bars/A\\B",
+        "/api/v1/bars/A;x=1",
+        "/api/v1/bars/A\x00",
+        "/api/v1/bars/Ä",
+        "/API/v1/bars/A",
+    ],
+)
+def test_anything_else_belongs_to_none(path: str) -> None:
+    assert route_of(path.encode()) is None
+
+
+@given(st.lists(st.sampled_from(["..", ".", "", "%2e%2e", "internal", "v1", "api", "auth", "bars", "AAPL"]), max_size=8))
+def test_no_path_with_a_dotted_or_empty_segment_is_routed(segments: list[str]) -> None:
+    route = route_of(("/" + "/".join(segments)).encode())
+    if {"..", ".", "", "%2e%2e"} & set(segments):
+        assert route is None

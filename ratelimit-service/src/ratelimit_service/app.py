@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -20,6 +20,7 @@ from shared.logging import get_logger
 from shared.service import Shell, service_app
 from shared.settings import EX_CONFIG, load_settings
 from shared.store import open_store
+from shared.tasks import end_task
 
 __all__ = ["NAME", "create_app"]
 
@@ -44,9 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await control.publish()
             looking = asyncio.create_task(_keep_looking(control, settings.plans_look_s))
             yield
-            looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await looking
+            await end_task(looking)
 
     async def store() -> None:
         await published.is_kept()

@@ -112,14 +112,16 @@ class EventBus:
         except NotFoundError:
             await self._js.add_stream(config)
 
-    async def publish(self, subject: str, data: dict[str, Any], *, fact_id: UUID | None = None) -> Fact:
+    async def publish(
+        self, subject: str, data: dict[str, Any], *, fact_id: UUID | None = None, occurred_at: datetime | None = None
+    ) -> Fact:
         """Returns once JetStream has acknowledged, else raises `Unavailable`; an id repeated within two minutes is harmless."""
         trace: dict[str, str] = {}
         inject_context(trace)
         fact = Fact(
             id=fact_id or self._new_id(),
             type=subject,
-            occurred_at=self._clock(),
+            occurred_at=occurred_at or self._clock(),
             traceparent=trace.get("traceparent"),
             data=data,
         )

@@ -63,6 +63,8 @@ def configure_logging(service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    # a line for each call to another service says nothing that its span does not
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "nats"):
         logger = logging.getLogger(name)
         logger.handlers = []

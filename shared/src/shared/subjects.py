@@ -4,6 +4,7 @@ import re
 
 __all__ = [
     "AUTH_STREAM",
+    "AUTH_SUBJECTS",
     "BARS_SUBJECTS",
     "DEAD_LETTER_STREAM",
     "FEED_SUBJECTS",

@@ -1,0 +1,1 @@
+"""What the domain's ports are in this world: Postgres, NATS, argon2, JWT."""

@@ -1,0 +1,128 @@
+"""The tables of the schema `auth`, as the newest revision in `migrations` leaves them (a test compares the two)."""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+__all__ = ["SCHEMA", "api_key", "audit_event", "login_failure", "metadata", "refresh_token", "session", "tenant", "user_account"]
+
+SCHEMA = "auth"
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+    },
+)
+
+
+def _time(name: str, *, nullable: bool = False) -> "Column[object]":
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+tenant = Table(
+    "tenant",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    _time("created_at"),
+)
+
+user_account = Table(
+    "user_account",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey(tenant.c.id), nullable=False),
+    Column("username", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("tier", Text, nullable=False),
+    Column("roles", ARRAY(Text), nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    _time("created_at"),
+    _time("password_changed_at"),
+)
+Index("user_account_username_key", func.lower(user_account.c.username), unique=True)
+Index("user_account_email_key", func.lower(user_account.c.email), unique=True)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey(user_account.c.id), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key_sha256", Text, nullable=False, unique=True),
+    Column("key_hint", Text, nullable=False),
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+)
+Index("api_key_of_user", api_key.c.user_id, api_key.c.id, postgresql_where=api_key.c.revoked_at.is_(None))
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey(user_account.c.id), nullable=False),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("revoked_at", nullable=True),
+)
+Index("session_of_user", session.c.user_id, session.c.expires_at)
+
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("session_id", Uuid, ForeignKey(session.c.id, ondelete="CASCADE"), nullable=False, index=False),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    _time("created_at"),
+    _time("spent_at", nullable=True),
+)
+Index("refresh_token_of_session", refresh_token.c.session_id)
+
+login_failure = Table(
+    "login_failure",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    _time("last_at"),
+)
+Index("login_failure_by_age", login_failure.c.last_at)
+
+# The trail outlives what it tells of, so it references nothing. `recorded` is the order of writing, which ids of the same
+# millisecond do not give; `seq` is the order of publishing, null until then: the row is the outbox.
+audit_event = Table(
+    "audit_event",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("recorded", BigInteger, Identity(always=True), nullable=False),
+    Column("seq", BigInteger, nullable=True, unique=True),
+    _time("occurred_at"),
+    Column("noun", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("actor", Text, nullable=True),
+    Column("request_id", Text, nullable=False),
+    Column("client_ip", Text, nullable=True),
+    Column("user_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("key_id", Uuid, nullable=True),
+    Column("session_id", Uuid, nullable=True),
+    Column("details", JSONB, nullable=False),
+)
+Index("audit_event_outbox", audit_event.c.recorded, postgresql_where=audit_event.c.seq.is_(None))

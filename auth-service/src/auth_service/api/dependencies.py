@@ -1,0 +1,61 @@
+"""What routes ask for: the services of the domain, the user who calls, and where a change comes from."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Query, Request, Response
+
+from auth_service.domain.accounts import Accounts
+from auth_service.domain.keys import KeyService
+from auth_service.domain.model import Origin
+from auth_service.domain.resolving import Resolver
+from auth_service.domain.sessions import SessionService
+from shared.context import current_request_id
+from shared.errors import Unauthenticated
+from shared.guard import Caller
+
+__all__ = ["After", "Domain", "From", "Limit", "NotStored", "Services", "UserId", "user_id_of"]
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the wiring leaves in `app.state.services`; `jwks` is the document of the public keys."""
+
+    accounts: Accounts
+    sessions: SessionService
+    keys: KeyService
+    resolver: Resolver
+    jwks: dict[str, Any]
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def user_id_of(caller: Caller) -> UUID:
+    """The caller's; Unauthenticated for a request without credentials, which the gateway sends for itself."""
+    if caller.principal.kind != "user":
+        raise Unauthenticated("send a key or an access token")
+    return UUID(caller.principal.user_id)
+
+
+def _origin(caller: Caller) -> Origin:
+    principal = caller.principal
+    actor = principal.user_id if principal.kind == "user" else None
+    return Origin(actor=actor, request_id=current_request_id(), client_ip=caller.client_ip)
+
+
+def _not_stored(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
+
+
+Domain = Annotated[Services, Depends(_services)]
+UserId = Annotated[UUID, Depends(user_id_of)]
+From = Annotated[Origin, Depends(_origin)]
+NotStored = Depends(_not_stored)
+"""For routes whose answer holds a credential (RFC 6749, section 5.1)."""
+
+Limit = Annotated[int, Query(ge=1, le=100, description="rows in a page")]
+After = Annotated[UUID | None, Query(alias="cursor", description="`next_cursor` of the page before")]

@@ -1,0 +1,28 @@
+"""What the gateway asks: whom a credential stands for, and with which keys tokens are verified."""
+
+from fastapi import APIRouter, Response
+
+from auth_service.api.dependencies import Domain
+from auth_service.api.schemas import ApiKeyQuestion, KeySet, ResolveBody, ResolvedAnswer
+
+__all__ = ["internal", "well_known"]
+
+internal = APIRouter(prefix="/internal/v1", tags=["internal"])
+well_known = APIRouter(prefix="/.well-known", tags=["auth"])
+
+
+@internal.post("/resolve", summary="Whom a key or a session stands for")
+async def resolve(question: ResolveBody, domain: Domain) -> ResolvedAnswer:
+    """404 for what is unknown, revoked, expired, or of a disabled user."""
+    if isinstance(question, ApiKeyQuestion):
+        found = await domain.resolver.api_key(question.key_sha256)
+    else:
+        found = await domain.resolver.session(question.user_id, question.session_id)
+    return ResolvedAnswer.model_validate(found)
+
+
+@well_known.get("/jwks.json", summary="The public keys of access tokens")
+async def jwks(domain: Domain, response: Response) -> KeySet:
+    """RFC 7517. While a signing key is being replaced, the one before is listed too."""
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return KeySet.model_validate(domain.jwks)

@@ -1,0 +1,102 @@
+"""The wiring of auth-service."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+from auth_service.adapters.argon2 import Argon2Hasher
+from auth_service.adapters.engine import open_engine
+from auth_service.adapters.nats import AuthFacts
+from auth_service.adapters.postgres import PostgresDatabase
+from auth_service.adapters.tokens import SignedTokens
+from auth_service.api import admin, internal, routes
+from auth_service.api.dependencies import Services
+from auth_service.domain.accounts import Accounts
+from auth_service.domain.guessing import PasswordGate
+from auth_service.domain.keys import KeyService
+from auth_service.domain.relaying import Relay
+from auth_service.domain.resolving import Resolver
+from auth_service.domain.sessions import SessionRules, SessionService
+from auth_service.settings import Settings
+from shared.clock import Clock, system_clock
+from shared.events import EventBus
+from shared.ids import new_id
+from shared.logging import get_logger
+from shared.service import Shell, service_app
+from shared.settings import decode_key, load_settings
+from shared.tasks import end_task
+
+__all__ = ["NAME", "create_app", "database_of", "hasher_of"]
+
+NAME = "auth-service"
+_COMMAND_S = 5.0
+_log = get_logger("relay")
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
+    settings = settings or load_settings(Settings)
+    shell = Shell.of(NAME, settings, clock)
+    written = asyncio.Event()
+    database = database_of(settings, written)
+    hasher = hasher_of(settings)
+    bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
+    facts = AuthFacts(bus)
+    relay = Relay(database, facts, written)
+    relaying: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        nonlocal relaying
+        async with database, hasher, bus:
+            await facts.declare()
+            app.state.services = _services(settings, database, hasher, clock)
+            relaying = asyncio.create_task(relay.run())
+            relaying.add_done_callback(_log_failure)
+            yield
+            await end_task(relaying)
+
+    async def relay_runs() -> None:
+        if relaying is not None and relaying.done():
+            relaying.result()
+
+    checks = {"nats": bus.check, "postgres": database.check, "relay": relay_runs}
+    routers = [routes.router, admin.router, internal.internal, internal.well_known]
+    return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
+
+
+def database_of(settings: Settings, written: asyncio.Event) -> PostgresDatabase:
+    url = settings.database_url.get_secret_value()
+    return PostgresDatabase(open_engine(url, pool_size=settings.pool_size, command_timeout_s=_COMMAND_S), written)
+
+
+def hasher_of(settings: Settings) -> Argon2Hasher:
+    return Argon2Hasher(
+        time_cost=settings.argon2_time_cost,
+        memory_kib=settings.argon2_memory_kib,
+        parallelism=settings.argon2_parallelism,
+        threads=settings.hashing_threads,
+        waiting=settings.hashing_waiting,
+    )
+
+
+def _services(settings: Settings, database: PostgresDatabase, hasher: Argon2Hasher, clock: Clock) -> Services:
+    keys = [settings.signing_key, *filter(None, [settings.previous_signing_key])]
+    tokens = SignedTokens([decode_key(key.get_secret_value()) for key in keys], clock=clock, new_id=new_id)
+    rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=settings.session_days))
+    gate = PasswordGate(database, hasher, clock)
+    return Services(
+        accounts=Accounts(database, hasher, gate, clock, new_id),
+        sessions=SessionService(database, hasher, gate, tokens, rules, clock=clock, new_id=new_id, random=os.urandom),
+        keys=KeyService(database, clock=clock, new_id=new_id, random=os.urandom),
+        resolver=Resolver(database, clock),
+        jwks=tokens.jwks,
+    )
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.error("the relay ended", exc_info=error)

@@ -1,0 +1,116 @@
+"""Users and the personal tenant each has."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from auth_service.domain.auditing import Auditor
+from auth_service.domain.errors import NoSuchUser, WrongPassword
+from auth_service.domain.guessing import PasswordGate, guess_key
+from auth_service.domain.model import FREE, Origin, Tenant, User
+from auth_service.domain.passwords import accepted
+from auth_service.domain.ports import Database, Hasher
+from shared.clock import Clock
+from shared.ids import IdFactory
+
+__all__ = ["USERNAME_PATTERN", "Accounts", "NewUser"]
+
+USERNAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{2,63}$"
+"""3 to 64 characters; never an @, which is how a user name and an e-mail address are told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    username: str
+    email: str
+    password: str = field(repr=False)
+    tier: str = FREE
+    roles: tuple[str, ...] = ()
+
+
+class Accounts:
+    def __init__(self, database: Database, hasher: Hasher, gate: PasswordGate, clock: Clock, new_id: IdFactory) -> None:
+        self._database = database
+        self._hasher = hasher
+        self._gate = gate
+        self._clock = clock
+        self._new_id = new_id
+        self._auditor = Auditor(new_id)
+
+    async def register(self, new: NewUser, origin: Origin) -> User:
+        """The user and their tenant, or neither. AlreadyRegistered, InvalidInput for an unfit password."""
+        hashed = await self._hasher.hash(accepted(new.password))
+        now = self._clock()
+        tenant = Tenant(self._new_id(), new.username, now)
+        user = User(
+            id=self._new_id(),
+            tenant_id=tenant.id,
+            username=new.username,
+            email=new.email,
+            password_hash=hashed,
+            tier=new.tier,
+            roles=new.roles,
+            is_active=True,
+            created_at=now,
+            password_changed_at=now,
+        )
+        async with self._database.transaction() as tx:
+            await tx.users.add(tenant, user)
+            await tx.audit.record(
+                self._auditor.event("tenant", "created", user, origin, now),
+                self._auditor.event("user", "registered", user, origin, now, tier=user.tier),
+            )
+        return user
+
+    async def get(self, user_id: UUID) -> User:
+        async with self._database.transaction() as tx:
+            user = await tx.users.by_id(user_id)
+        if user is None:
+            raise NoSuchUser
+        return user
+
+    async def find(self, username: str) -> User | None:
+        async with self._database.transaction() as tx:
+            return await tx.users.by_login(username)
+
+    async def list(self, *, before: UUID | None, limit: int) -> Sequence[User]:
+        async with self._database.transaction() as tx:
+            return await tx.users.page(before=before, limit=limit)
+
+    async def change(self, user_id: UUID, changes: Mapping[str, Any], origin: Origin) -> User:
+        """`changes` are new values of email, tier or is_active; NoSuchUser, AlreadyRegistered. Nothing new is no event."""
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            before = await tx.users.lock(user_id)
+            if before is None:
+                raise NoSuchUser
+            after = replace(before, **changes)
+            changed = sorted(name for name in changes if getattr(before, name) != getattr(after, name))
+            if changed:
+                await tx.users.save(after)
+                await tx.audit.record(self._auditor.event("user", "updated", after, origin, now, changed=changed))
+        return after
+
+    async def change_password(self, user_id: UUID, current: str, new: str, origin: Origin) -> None:
+        """Ends every session, this one too; keys stay. WrongPassword, TooManyGuesses, InvalidInput."""
+        replacement = accepted(new, field="new_password")
+        # counted apart from logins: who is being guessed at must still be able to change the password
+        user = await self._gate.check(guess_key("change", str(user_id)), lambda tx: tx.users.by_id(user_id), current)
+        if user is None:
+            raise WrongPassword
+        hashed = await self._hasher.hash(replacement)
+        now = self._clock()
+        async with self._database.transaction() as tx:
+            locked = await tx.users.lock(user_id)
+            if locked is None or locked.password_changed_at != user.password_changed_at:
+                raise WrongPassword
+            await tx.users.save(replace(locked, password_hash=hashed, password_changed_at=now))
+            ended = await tx.sessions.revoke_all(user_id, now)
+            await tx.audit.record(
+                self._auditor.event("user", "password_changed", locked, origin, now),
+                *(
+                    self._auditor.event("session", "revoked", locked, origin, now, session_id=session_id, reason="password")
+                    for session_id in ended
+                ),
+            )

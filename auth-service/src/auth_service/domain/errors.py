@@ -1,0 +1,74 @@
+"""auth-service's own leaves of the tree in `shared.errors`."""
+
+from shared.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
+
+__all__ = [
+    "AlreadyRegistered",
+    "BadCredentials",
+    "HashingBusy",
+    "NoSuchKey",
+    "NoSuchUser",
+    "NobodyValid",
+    "RefreshRefused",
+    "TooManyGuesses",
+    "TooManyKeys",
+    "WrongPassword",
+]
+
+
+class AlreadyRegistered(Conflict):
+    def __init__(self) -> None:
+        super().__init__("already registered")
+
+
+class TooManyKeys(Conflict):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a user has at most {most} keys; delete one first")
+
+
+class BadCredentials(Unauthenticated):
+    """The same words for an unknown user, a wrong password and a disabled account."""
+
+    def __init__(self) -> None:
+        super().__init__("wrong user name or password")
+
+
+class RefreshRefused(Unauthenticated):
+    """The same words whatever is wrong with the token."""
+
+    def __init__(self) -> None:
+        super().__init__("this refresh token is not valid; log in again")
+
+
+class WrongPassword(Forbidden):
+    """Not a 401: the caller's token is fine, and a client must not answer this by refreshing it."""
+
+    def __init__(self) -> None:
+        super().__init__("the current password is wrong")
+
+
+class TooManyGuesses(RateLimited):
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("too many failed attempts for this name", retry_after_s, ["login"])
+
+
+class HashingBusy(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("too many passwords are being checked", retry_after_s=1)
+
+
+class NoSuchUser(NotFound):
+    def __init__(self) -> None:
+        super().__init__("no such user")
+
+
+class NoSuchKey(NotFound):
+    def __init__(self) -> None:
+        super().__init__("no such key")
+
+
+class NobodyValid(NotFound):
+    """What `resolve` answers for unknown, revoked, expired and disabled alike."""
+
+    def __init__(self) -> None:
+        super().__init__("it names nobody valid")

@@ -1,0 +1,109 @@
+"""What auth-service knows about: plain records, as they are stored. Times are aware and in UTC."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+__all__ = ["FREE", "ApiKey", "AuditEvent", "Origin", "RefreshToken", "Resolved", "Session", "Tenant", "User"]
+
+FREE = "free"
+"""The tier of everyone who registers; what a tier allows is ratelimit-service's to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    id: UUID
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: UUID
+    tenant_id: UUID
+    username: str
+    email: str
+    password_hash: str = field(repr=False)
+    tier: str
+    roles: tuple[str, ...]
+    is_active: bool
+    created_at: datetime
+    password_changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """`key_sha256` is all that is kept of the key; `key_hint` is its prefix and last four characters."""
+
+    id: UUID
+    user_id: UUID
+    name: str
+    key_sha256: str = field(repr=False)
+    key_hint: str
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A login and every refresh token that descends from it (the family)."""
+
+    id: UUID
+    user_id: UUID
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A token is spent when its successor was issued for it."""
+
+    id: UUID
+    session_id: UUID
+    token_sha256: str = field(repr=False)
+    created_at: datetime
+    spent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Whom a key or a session stands for, and until when (None: a key without expiry).
+
+    No scopes: a key may do all that its user may.
+    """
+
+    user_id: UUID
+    tenant_id: UUID
+    tier: str
+    roles: tuple[str, ...]
+    session_id: UUID | None
+    key_id: UUID | None
+    expires_at: datetime | None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a change comes from; `actor` is None when the user concerned acts without having proved it yet (login)."""
+
+    actor: str | None
+    request_id: str = ""
+    client_ip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """Who did what to whom; never a secret. It becomes the fact `kalpi.auth.<noun>.<event>.v1`."""
+
+    id: UUID
+    occurred_at: datetime
+    noun: Literal["user", "key", "session", "tenant"]
+    event: str
+    origin: Origin
+    user_id: UUID
+    tenant_id: UUID
+    key_id: UUID | None = None
+    session_id: UUID | None = None
+    details: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,155 @@
+"""What the domain needs of the world. Times are passed in; nothing here reads a clock."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from auth_service.domain.model import ApiKey, AuditEvent, RefreshToken, Resolved, Session, Tenant, User
+
+__all__ = [
+    "AccessTokens",
+    "ApiKeys",
+    "AuditTrail",
+    "Database",
+    "FactPublisher",
+    "FailureCounts",
+    "Failures",
+    "Hasher",
+    "Outbox",
+    "Sessions",
+    "Transaction",
+    "Users",
+]
+
+
+class Users(Protocol):
+    async def add(self, tenant: Tenant, user: User) -> None:
+        """AlreadyRegistered when the name or the address is taken, in any case of its letters."""
+
+    async def by_id(self, user_id: UUID) -> User | None: ...
+
+    async def by_login(self, name: str) -> User | None:
+        """By e-mail address where the name has an @, which no user name has, else by user name."""
+
+    async def lock(self, user_id: UUID) -> User | None:
+        """As `by_id`, and nobody else changes it until the transaction ends."""
+
+    async def save(self, user: User) -> None:
+        """Writes what may change; AlreadyRegistered when the new address is taken."""
+
+    async def page(self, *, before: UUID | None, limit: int) -> list[User]:
+        """Newest first; those older than `before`."""
+
+
+class ApiKeys(Protocol):
+    async def add(self, key: ApiKey) -> None: ...
+
+    async def count(self, user_id: UUID) -> int:
+        """Keys not revoked, expired or not."""
+
+    async def page(self, user_id: UUID, *, before: UUID | None, limit: int) -> list[ApiKey]:
+        """Keys not revoked, newest first; those older than `before`."""
+
+    async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> bool:
+        """False when this user has no such key (any more)."""
+
+    async def resolve(self, key_sha256: str, now: datetime) -> Resolved | None: ...
+
+
+class Sessions(Protocol):
+    async def add(self, session: Session, token: RefreshToken) -> None: ...
+
+    async def lock_family(self, token_sha256: str) -> Session | None:
+        """The session this token belongs to; nobody else changes its family until the transaction ends."""
+
+    async def tokens(self, digests: Sequence[str]) -> Mapping[str, RefreshToken]: ...
+
+    async def rotate(self, spent: RefreshToken, following: RefreshToken) -> None: ...
+
+    async def revoke(self, session_id: UUID, now: datetime) -> bool:
+        """False when it was revoked before."""
+
+    async def revoke_all(self, user_id: UUID, now: datetime) -> list[UUID]:
+        """The ids of those that were alive."""
+
+    async def forget_expired(self, user_id: UUID, now: datetime) -> None: ...
+
+    async def resolve(self, user_id: UUID, session_id: UUID, now: datetime) -> Resolved | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed attempts in a row."""
+
+    count: int
+    last_at: datetime
+
+
+class FailureCounts(Protocol):
+    async def get(self, key: str) -> Failures | None: ...
+
+    async def count(self, key: str, now: datetime, *, forget_after: timedelta) -> None:
+        """One more, or the first one when the last is older than `forget_after`; what is that old is removed bit by bit."""
+
+    async def clear(self, key: str) -> None: ...
+
+
+class AuditTrail(Protocol):
+    async def record(self, *events: AuditEvent) -> None: ...
+
+
+class Outbox(Protocol):
+    async def take(self, limit: int) -> list[AuditEvent]:
+        """The oldest events not yet published; no other relay takes any until the transaction ends."""
+
+    async def mark_published(self, events: Sequence[AuditEvent]) -> None:
+        """Gives them the next sequence numbers, in this order."""
+
+
+class Transaction(Protocol):
+    """One repository per aggregate, all in the same transaction."""
+
+    @property
+    def users(self) -> Users: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
+    @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def failures(self) -> FailureCounts: ...
+    @property
+    def audit(self) -> AuditTrail: ...
+    @property
+    def outbox(self) -> Outbox: ...
+
+
+class Database(Protocol):
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commits at the end, rolls back when the body raises; Unavailable when the database does not answer."""
+
+
+class Hasher(Protocol):
+    """Slow on purpose; both raise HashingBusy rather than queue without bound."""
+
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, hashed: str | None, password: str) -> bool:
+        """Takes as long for None (nobody's hash) as for a real one, and answers False."""
+
+    def is_outdated(self, hashed: str) -> bool:
+        """Whether it was made with other parameters than today's."""
+
+
+class AccessTokens(Protocol):
+    @property
+    def lifetime_s(self) -> int: ...
+
+    def issue(self, user_id: UUID, session_id: UUID) -> str: ...
+
+
+class FactPublisher(Protocol):
+    async def publish(self, event: AuditEvent) -> None:
+        """Returns once it is acknowledged, else raises Unavailable; the same event twice is harmless."""

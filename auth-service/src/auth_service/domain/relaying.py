@@ -1,0 +1,60 @@
+"""The relay: audit events leave the outbox as facts, in order, at least once.
+
+The event was written in the transaction of the change it tells of, so none is lost and none is told of a change that was rolled
+back. Requests never wait for it: while nobody takes the facts, they stay where they are.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from auth_service.domain.model import AuditEvent
+from auth_service.domain.ports import Database, FactPublisher
+from shared.errors import Unavailable
+from shared.logging import get_logger
+
+__all__ = ["Relay"]
+
+BATCH = 100
+_log = get_logger("relay")
+
+
+class Relay:
+    """`written` is set after each commit of this process that wrote events; `poll_s` finds those of processes that died."""
+
+    def __init__(self, database: Database, publisher: FactPublisher, written: asyncio.Event, *, poll_s: float = 1.0) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._written = written
+        self._poll_s = poll_s
+
+    async def run(self) -> None:
+        while True:
+            self._written.clear()
+            try:
+                taken = await self.relay_batch()
+            except Unavailable as error:
+                _log.warning("facts are waiting", why=error.detail)
+                await asyncio.sleep(self._poll_s)
+                continue
+            if taken < BATCH:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_s):
+                        await self._written.wait()
+
+    async def relay_batch(self) -> int:
+        """How many were published; Unavailable when the publisher failed, after marking those that went before."""
+        failure: Unavailable | None = None
+        published: list[AuditEvent] = []
+        async with self._database.transaction() as tx:
+            for event in await tx.outbox.take(BATCH):
+                try:
+                    await self._publisher.publish(event)
+                except Unavailable as error:
+                    failure = error
+                    break
+                published.append(event)
+            if published:
+                await tx.outbox.mark_published(published)
+        if failure is not None:
+            raise failure
+        return len(published)

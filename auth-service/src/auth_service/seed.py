@@ -1,0 +1,88 @@
+"""`python -m auth_service.seed`: users and a key for each, from JSON on stdin to JSON on stdout.
+
+    in   {"users": [{"username", "email", "password", "tier", "roles", "key_name", "api_key"}]}
+    out  {"users": [{"username", "tier", "api_key"}]}
+
+May be run again: a user that exists stays as it is, and so does an `api_key` that is still valid; else a new one is made.
+"""
+
+import asyncio
+import os
+import sys
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from auth_service.app import database_of, hasher_of
+from auth_service.domain.accounts import Accounts, NewUser
+from auth_service.domain.guessing import PasswordGate
+from auth_service.domain.keys import KeyService
+from auth_service.domain.model import Origin
+from auth_service.settings import Settings
+from shared.clock import system_clock
+from shared.errors import KalpiError
+from shared.ids import new_id
+from shared.settings import load_settings
+
+__all__ = ["SeedUser", "SeededUser", "seed"]
+
+_ORIGIN = Origin(actor="svc:seed")
+
+
+class SeedUser(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    username: str
+    email: str
+    password: str = Field(repr=False)
+    tier: str
+    roles: tuple[str, ...]
+    key_name: str
+    api_key: str | None = Field(repr=False)
+
+
+class SeededUser(BaseModel):
+    username: str
+    tier: str
+    api_key: str = Field(repr=False)
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    users: list[SeedUser]
+
+
+class _Done(BaseModel):
+    users: list[SeededUser]
+
+
+async def seed(settings: Settings, users: list[SeedUser]) -> list[SeededUser]:
+    """AlreadyRegistered when an address belongs to another user, InvalidInput for an unfit password, Unavailable."""
+    async with database_of(settings, asyncio.Event()) as database, hasher_of(settings) as hasher:
+        gate = PasswordGate(database, hasher, system_clock)
+        accounts = Accounts(database, hasher, gate, system_clock, new_id)
+        keys = KeyService(database, clock=system_clock, new_id=new_id, random=os.urandom)
+        return [await _seed(accounts, keys, user) for user in users]
+
+
+async def _seed(accounts: Accounts, keys: KeyService, asked: SeedUser) -> SeededUser:
+    user = await accounts.find(asked.username)
+    if user is None:
+        new = NewUser(asked.username, asked.email, asked.password, tier=asked.tier, roles=asked.roles)
+        user = await accounts.register(new, _ORIGIN)
+    if asked.api_key is not None and await keys.belongs_to(asked.api_key, user.id):
+        return SeededUser(username=user.username, tier=user.tier, api_key=asked.api_key)
+    secret, _ = await keys.create(user.id, asked.key_name, None, _ORIGIN)
+    return SeededUser(username=user.username, tier=user.tier, api_key=secret)
+
+
+def _main() -> None:
+    try:
+        asked = _Asked.model_validate_json(sys.stdin.buffer.read())
+        seeded = asyncio.run(seed(load_settings(Settings), asked.users))
+    except (ValidationError, KalpiError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    sys.stdout.write(_Done(users=seeded).model_dump_json() + "\n")
+
+
+if __name__ == "__main__":
+    _main()

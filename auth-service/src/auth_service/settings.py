@@ -1,0 +1,48 @@
+"""What auth-service reads from its environment."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from shared.settings import Port, SecretKey, ServiceSettings, decode_key, service_config
+
+__all__ = ["Settings"]
+
+
+def _seed(secret: SecretStr) -> SecretStr:
+    if len(decode_key(secret.get_secret_value())) != 32:
+        raise ValueError("an Ed25519 seed has exactly 32 bytes")
+    return secret
+
+
+def _postgres_url(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("not postgresql://…")
+    return secret
+
+
+Seed = Annotated[SecretKey, AfterValidator(_seed)]
+
+
+class Settings(ServiceSettings):
+    """`previous_signing_key` is what signed before `signing_key`: its tokens stay valid until they expire, 15 minutes later.
+
+    Argon2's parameters are RFC 9106's second recommendation (section 4), the one for where memory is shared: what a guess costs
+    an attacker is 64 MiB and some 100 ms of a core, and so does a login here. So few are computed at a time (2 x 64 MiB), and no
+    more wait than are done before the gateway gives up, after 2 s.
+    """
+
+    model_config = service_config("AUTH_")
+    port: Port = 8081
+    signing_key: Seed
+    previous_signing_key: Seed | None = None
+    refresh_key: SecretKey
+    session_days: int = Field(default=30, ge=1, le=365)
+    argon2_time_cost: int = Field(default=3, ge=1)
+    argon2_memory_kib: int = Field(default=64 * 1024, ge=8)
+    argon2_parallelism: int = Field(default=4, ge=1)
+    hashing_threads: int = Field(default=2, ge=1)
+    hashing_waiting: int = Field(default=16, ge=0)
+    pool_size: int = Field(default=10, ge=2)
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(validation_alias="DATABASE_URL")
+    nats_url: SecretStr = Field(validation_alias="NATS_URL")

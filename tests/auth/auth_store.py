@@ -1,0 +1,56 @@
+"""Rows of auth-service, stored without the service."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from auth_service.adapters.postgres import PostgresDatabase
+from auth_service.domain.model import ApiKey, AuditEvent, Origin, RefreshToken, Session, Tenant, User
+from shared.clock import system_clock
+from shared.ids import new_id
+
+NOW = system_clock()
+MONTH = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A user with a key, and a session with a token."""
+
+    user: User
+    key: ApiKey
+    session: Session
+    token: RefreshToken
+
+
+def digest() -> str:
+    return new_id().hex * 2
+
+
+async def store_user(database: PostgresDatabase) -> User:
+    tenant = Tenant(new_id(), "t", NOW)
+    name = f"u{new_id().hex[8:]}"
+    user = User(new_id(), tenant.id, name, f"{name}@example.com", "hash", "free", ("admin",), True, NOW, NOW)
+    async with database.transaction() as tx:
+        await tx.users.add(tenant, user)
+    return user
+
+
+async def store_everything(database: PostgresDatabase) -> Stored:
+    user = await store_user(database)
+    key = ApiKey(new_id(), user.id, "laptop", digest(), "…", NOW, NOW + MONTH)
+    session = Session(new_id(), user.id, NOW, NOW + MONTH)
+    token = RefreshToken(new_id(), session.id, digest(), NOW)
+    async with database.transaction() as tx:
+        await tx.api_keys.add(key)
+        await tx.sessions.add(session, token)
+    return Stored(user, key, session, token)
+
+
+async def save(database: PostgresDatabase, user: User) -> None:
+    async with database.transaction() as tx:
+        await tx.users.save(user)
+
+
+def audit_event(user_id: UUID | None = None, event: str = "registered") -> AuditEvent:
+    return AuditEvent(new_id(), system_clock(), "user", event, Origin(None), user_id or new_id(), new_id())

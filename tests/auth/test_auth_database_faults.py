@@ -1,0 +1,114 @@
+"""A database that is away, slow or in the way is a 503, heals by itself, and is never mistaken for a mistake of ours."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from auth_service.adapters.engine import open_engine
+from auth_service.adapters.postgres import PostgresDatabase
+from auth_service.domain.model import ApiKey, User
+from shared.errors import Unavailable
+from shared.ids import new_id
+from tests.auth.auth_store import Stored, save, store_user
+from tests.support.poll import until
+
+
+async def test_connections_the_server_has_closed_are_replaced_unnoticed(
+    database: PostgresDatabase, engine: AsyncEngine, stored: Stored, database_url: str
+) -> None:
+    async with engine.connect() as one, engine.connect() as two:
+        idle: list[Any] = [(await connection.get_raw_connection()).driver_connection for connection in (one, two)]
+    admin = await asyncpg.connect(database_url)
+    for connection in idle:
+        await admin.execute("SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid())
+    await admin.close()
+
+    async def closed() -> bool:
+        return all(connection.is_closed() for connection in idle)
+
+    await until(closed, what="the end of both connections")
+    for _ in range(5):
+        async with database.transaction() as tx:
+            assert await tx.users.by_id(stored.user.id) == stored.user
+
+
+async def test_a_server_that_goes_away_in_the_middle_is_unavailable(
+    database: PostgresDatabase, stored: Stored, database_url: str
+) -> None:
+    with pytest.raises(Unavailable):
+        await lose_the_connection(database, stored, database_url)
+    async with database.transaction() as tx:
+        assert await tx.users.by_id(stored.user.id) == stored.user
+
+
+async def lose_the_connection(database: PostgresDatabase, stored: Stored, database_url: str) -> None:
+    admin = await asyncpg.connect(database_url)
+    try:
+        async with database.transaction() as tx:
+            await tx.users.by_id(stored.user.id)
+            pid = await admin.fetchval("SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'")
+            await admin.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+            await tx.users.lock(stored.user.id)
+    finally:
+        await admin.close()
+
+
+async def test_a_statement_that_takes_too_long_is_unavailable(database: PostgresDatabase, stored: Stored) -> None:
+    async with database.transaction() as tx:
+        await tx.users.lock(stored.user.id)
+        with pytest.raises(Unavailable):
+            await save(database, stored.user)
+
+
+async def test_a_deadlock_is_unavailable_for_one_of_the_two(database_url: str) -> None:
+    engine = open_engine(database_url, pool_size=2, command_timeout_s=5)
+    async with PostgresDatabase(engine, asyncio.Event()) as database:
+        first, second = [await store_user(database) for _ in range(2)]
+        met = asyncio.Barrier(2)
+
+        async def lock(one: User, other: User) -> None:
+            async with database.transaction() as tx:
+                await tx.users.lock(one.id)
+                await met.wait()
+                await tx.users.lock(other.id)
+
+        outcomes = await asyncio.gather(lock(first, second), lock(second, first), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "Unavailable"]
+
+
+@pytest.mark.parametrize("fault", ["nobody listens", "no such database", "wrong password", "not migrated"])
+async def test_a_database_that_cannot_be_used_is_unavailable(postgres_url: str, fault: str) -> None:
+    user, _, place = postgres_url.removeprefix("postgresql://").rpartition("@")
+    url = {
+        "nobody listens": "postgresql://u:p@127.0.0.1:1/x",
+        "no such database": f"{postgres_url}_not",
+        "wrong password": f"postgresql://{user}x@{place}",
+        "not migrated": postgres_url,
+    }[fault]
+    async with PostgresDatabase(open_engine(url, pool_size=1, command_timeout_s=5), asyncio.Event()) as database:
+        with pytest.raises(Unavailable):
+            await save_nobody(database)
+
+
+async def save_nobody(database: PostgresDatabase) -> None:
+    async with database.transaction() as tx:
+        await tx.users.by_id(new_id())
+
+
+async def test_a_mistake_of_ours_is_not_called_unavailable_and_shows_no_parameters(
+    database: PostgresDatabase, stored: Stored
+) -> None:
+    key = replace(stored.key, id=new_id(), key_hint="a-secret-hint")
+    with pytest.raises(Exception, match="duplicate key") as raised:
+        await add_key(database, key)
+    assert not isinstance(raised.value, Unavailable)
+    assert "a-secret-hint" not in str(raised.value)
+
+
+async def add_key(database: PostgresDatabase, key: ApiKey) -> None:
+    async with database.transaction() as tx:
+        await tx.api_keys.add(key)

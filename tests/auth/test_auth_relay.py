@@ -1,0 +1,101 @@
+"""The relay: in order, each event once while it can be, and again where it must be."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from auth_service.adapters.engine import open_engine
+from auth_service.adapters.postgres import PostgresDatabase
+from auth_service.domain.model import AuditEvent
+from auth_service.domain.relaying import BATCH, Relay
+from shared.errors import Unavailable
+from tests.auth.auth_store import audit_event
+from tests.support.poll import until
+
+
+class Publisher:
+    """Fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.published: list[UUID] = []
+        self.fails_at: int | None = None
+
+    async def publish(self, event: AuditEvent) -> None:
+        if len(self.published) == self.fails_at:
+            raise Unavailable("away")
+        self.published.append(event.id)
+
+
+@pytest.fixture
+async def alone(own_database_url: str) -> AsyncIterator[PostgresDatabase]:
+    engine = open_engine(own_database_url, pool_size=5, command_timeout_s=5)
+    async with PostgresDatabase(engine, asyncio.Event()) as database:
+        yield database
+
+
+async def record(database: PostgresDatabase, count: int) -> list[UUID]:
+    events = [audit_event() for _ in range(count)]
+    async with database.transaction() as tx:
+        await tx.audit.record(*events)
+    return [event.id for event in events]
+
+
+async def test_a_publisher_that_fails_half_way_goes_on_where_it_failed(alone: PostgresDatabase) -> None:
+    ids = await record(alone, 5)
+    publisher = Publisher()
+    relay = Relay(alone, publisher, asyncio.Event())
+    publisher.fails_at = 3
+    with pytest.raises(Unavailable):
+        await relay.relay_batch()
+    assert publisher.published == ids[:3]
+    publisher.fails_at = None
+    assert await relay.relay_batch() == 2
+    assert publisher.published == ids
+    assert await relay.relay_batch() == 0
+
+
+async def test_several_relays_at_once_publish_each_event_once_and_in_order(alone: PostgresDatabase) -> None:
+    ids = await record(alone, 2 * BATCH + 10)
+    publisher = Publisher()
+    relays = [Relay(alone, publisher, asyncio.Event()) for _ in range(4)]
+    counts = await asyncio.gather(*(relay.relay_batch() for relay in relays))
+    assert sorted(counts) == [0, 10, BATCH, BATCH]
+    assert publisher.published == ids
+
+
+async def test_a_relay_that_cannot_publish_keeps_trying(alone: PostgresDatabase) -> None:
+    ids = await record(alone, 3)
+    publisher = Publisher()
+    publisher.fails_at = 1
+    running = asyncio.create_task(Relay(alone, publisher, asyncio.Event(), poll_s=0.01).run())
+
+    async def published(expected: int) -> bool:
+        return len(publisher.published) == expected
+
+    await until(lambda: published(1))
+    publisher.fails_at = None
+    await until(lambda: published(3))
+    assert publisher.published == ids
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def record_and_fail(database: PostgresDatabase) -> None:
+    async with database.transaction() as tx:
+        await tx.audit.record(audit_event())
+        raise Unavailable("somebody else's")
+
+
+async def test_a_commit_wakes_the_relay_and_a_rollback_does_not(own_database_url: str) -> None:
+    written = asyncio.Event()
+    async with PostgresDatabase(open_engine(own_database_url, pool_size=1, command_timeout_s=5), written) as database:
+        with pytest.raises(Unavailable):
+            await record_and_fail(database)
+        async with database.transaction() as tx:
+            await tx.audit.record()
+            assert await tx.outbox.take(10) == []
+        assert not written.is_set()
+        await record(database, 1)
+        assert written.is_set()

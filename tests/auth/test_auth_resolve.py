@@ -1,0 +1,70 @@
+"""Whom a key or a session stands for, as the gateway asks."""
+
+from typing import Any
+
+from shared.ids import new_id
+from tests.auth.auth_world import Person, World
+
+PATH = "/internal/v1/resolve"
+FIELDS = {"user_id", "tenant_id", "tier", "roles", "scopes", "session_id", "key_id", "expires_at"}
+
+
+async def test_a_key_resolves_to_its_user(world: World, member: Person) -> None:
+    key = await world.create_key(member)
+    answer = await world.resolve_key(key["api_key"])
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "user_id": str(member.id),
+        "tenant_id": str(member.tenant_id),
+        "tier": "free",
+        "roles": [],
+        "scopes": [],
+        "session_id": None,
+        "key_id": key["id"],
+        "expires_at": None,
+    }
+
+
+async def test_a_session_resolves_to_its_user_and_says_until_when(world: World, member: Person) -> None:
+    claims = await world.verified(member.tokens["access_token"])
+    answer = await world.resolve_session(member.tokens["access_token"])
+    assert (answer.status_code, set(answer.json())) == (200, FIELDS)
+    resolved = answer.json()
+    assert (resolved["user_id"], resolved["session_id"], resolved["key_id"]) == (str(member.id), claims["sid"], None)
+    assert resolved["expires_at"] > world.clock.now.isoformat()
+
+
+async def test_a_session_of_somebody_else_is_nobodys(world: World, member: Person) -> None:
+    other = await world.member()
+    session_id = (await world.verified(other.tokens["access_token"]))["sid"]
+    question = {"kind": "session", "user_id": str(member.id), "session_id": session_id}
+    assert (await world.call("POST", PATH, json=question)).status_code == 404
+
+
+async def test_what_is_unknown_is_nobodys(world: World) -> None:
+    for question in (
+        {"kind": "api_key", "key_sha256": "0" * 64},
+        {"kind": "session", "user_id": str(new_id()), "session_id": str(new_id())},
+    ):
+        answer = await world.call("POST", PATH, json=question)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_an_unfit_question_is_refused(world: World) -> None:
+    unfit: list[dict[str, Any]] = [
+        {},
+        {"kind": "password"},
+        {"kind": "api_key"},
+        {"kind": "api_key", "key_sha256": "A" * 64},
+        {"kind": "api_key", "key_sha256": "0" * 64, "user_id": str(new_id())},
+        {"kind": "session", "user_id": "x", "session_id": str(new_id())},
+        {"kind": "session", "user_id": str(new_id())},
+    ]
+    for question in unfit:
+        assert (await world.call("POST", PATH, json=question)).status_code == 422, question
+
+
+async def test_a_user_may_not_ask(world: World, member: Person) -> None:
+    key = await world.create_key(member)
+    question = {"kind": "api_key", "key_sha256": key["api_key"]}
+    assert (await world.call("POST", PATH, member.principal, json=question)).status_code == 404

@@ -1,0 +1,169 @@
+"""Logging in, staying logged in, logging out."""
+
+import asyncio
+from typing import Any
+
+from tests.auth.auth_world import PASSWORD, Person, World
+
+GRANT = {"access_token", "refresh_token", "token_type", "expires_in", "tier"}
+
+
+async def test_a_login_gives_both_tokens_and_is_not_kept_by_caches(world: World) -> None:
+    person = await world.register()
+    answer = await world.try_login(person.name)
+    assert answer.headers["cache-control"] == "no-store"
+    document = answer.json()
+    assert set(document) == GRANT
+    assert (document["token_type"], document["expires_in"], document["tier"]) == ("bearer", 900, "free")
+
+
+async def test_one_logs_in_by_name_or_address_in_any_case(world: World) -> None:
+    person = await world.register()
+    for name in (person.name, person.name.upper(), person.email, person.email.upper()):
+        assert (await world.try_login(name)).status_code == 200, name
+
+
+async def test_wrong_password_unknown_user_and_disabled_user_look_alike(world: World, member: Person) -> None:
+    disabled = await world.register()
+    admin = member.principal.model_copy(update={"roles": ("admin",)})
+    changed = await world.call("PATCH", f"/api/v1/admin/users/{disabled.id}", admin, json={"is_active": False})
+    assert changed.status_code == 200
+    refusals = [
+        await world.try_login(member.name, "not the password"),
+        await world.try_login("nobody", PASSWORD),
+        await world.try_login("nobody@example.com", PASSWORD),
+        await world.try_login(disabled.name, PASSWORD),
+    ]
+    assert {answer.status_code for answer in refusals} == {401}
+    assert len({str({**answer.json(), "request_id": ""}) for answer in refusals}) == 1
+    assert refusals[0].headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_an_unfit_login_form_is_refused_by_field(world: World) -> None:
+    form = {"username": "ada", "password": "x"}
+    unfit: list[tuple[dict[str, str], str]] = [
+        ({"username": "ada"}, "password"),
+        ({"password": "correct horse"}, "username"),
+        (form | {"tier": "enterprise"}, "tier"),
+        (form | {"username": "a\x00b"}, "username"),
+        (form | {"username": "a" * 255}, "username"),
+        (form | {"password": "x" * 1025}, "password"),
+        (form | {"grant_type": "refresh_token"}, "grant_type"),
+    ]
+    for sent, field in unfit:
+        answer = await world.call("POST", "/api/v1/auth/login", data=sent)
+        assert answer.status_code == 422, answer.text
+        assert [error["loc"] for error in answer.json()["errors"]] == [["body", field]]
+
+
+async def test_a_refresh_rotates_and_the_session_goes_on(world: World, member: Person) -> None:
+    seen = {member.refresh_token}
+    for _ in range(3):
+        answer = await world.refresh(member.refresh_token)
+        assert (answer.status_code, set(answer.json())) == (200, GRANT)
+        assert answer.headers["cache-control"] == "no-store"
+        first, member.tokens = member.tokens, answer.json()
+        assert member.refresh_token not in seen
+        before, after = [(await world.verified(tokens["access_token"])) for tokens in (first, member.tokens)]
+        assert before["sid"] == after["sid"]
+        seen.add(member.refresh_token)
+    assert await world.is_alive(member.tokens["access_token"])
+
+
+async def test_a_lost_answer_may_be_asked_for_again_within_ten_seconds(world: World, member: Person) -> None:
+    first = (await world.refresh(member.refresh_token)).json()
+    world.clock.forward(seconds=10)
+    again = (await world.refresh(member.refresh_token)).json()
+    assert again["refresh_token"] == first["refresh_token"]
+    assert await world.is_alive(again["access_token"])
+
+
+async def test_after_ten_seconds_reuse_revokes_the_family(world: World, member: Person) -> None:
+    successor = (await world.refresh(member.refresh_token)).json()
+    world.clock.forward(seconds=10.001)
+    assert (await world.refresh(member.refresh_token)).status_code == 401
+    assert (await world.refresh(successor["refresh_token"])).status_code == 401
+    assert not await world.is_alive(successor["access_token"])
+    assert not await world.is_alive(member.tokens["access_token"])
+
+
+async def test_once_the_successor_was_used_reuse_revokes_the_family_at_once(world: World, member: Person) -> None:
+    successor = (await world.refresh(member.refresh_token)).json()
+    third = (await world.refresh(successor["refresh_token"])).json()
+    assert (await world.refresh(member.refresh_token)).status_code == 401
+    for token in (member.tokens, successor, third):
+        assert (await world.refresh(token["refresh_token"])).status_code == 401
+        assert not await world.is_alive(token["access_token"])
+
+
+async def test_reuse_ends_no_other_session(world: World, member: Person) -> None:
+    other = (await world.try_login(member.name)).json()
+    successor = (await world.refresh(member.refresh_token)).json()
+    await world.refresh(successor["refresh_token"])
+    assert (await world.refresh(member.refresh_token)).status_code == 401
+    assert (await world.refresh(other["refresh_token"])).status_code == 200
+
+
+async def test_thirty_refreshes_at_once_have_one_successor(world: World, member: Person) -> None:
+    answers = await asyncio.gather(*(world.refresh(member.refresh_token) for _ in range(30)))
+    assert {answer.status_code for answer in answers} == {200}
+    successors = {answer.json()["refresh_token"] for answer in answers}
+    assert len(successors) == 1
+    assert (await world.refresh(successors.pop())).status_code == 200
+
+
+async def test_thirty_uses_of_a_stolen_token_at_once_all_fail_and_end_the_family(world: World, member: Person) -> None:
+    newest = (await world.refresh(member.refresh_token)).json()
+    newest = (await world.refresh(newest["refresh_token"])).json()
+    answers = await asyncio.gather(*(world.refresh(member.refresh_token) for _ in range(30)))
+    assert {answer.status_code for answer in answers} == {401}
+    assert not await world.is_alive(newest["access_token"])
+
+
+async def test_a_session_ends_thirty_days_after_its_login_however_often_it_is_refreshed(world: World, member: Person) -> None:
+    world.clock.forward(days=29)
+    fresh = (await world.refresh(member.refresh_token)).json()
+    assert await world.is_alive(fresh["access_token"])
+    world.clock.forward(days=1)
+    assert not await world.is_alive(fresh["access_token"])
+    assert (await world.refresh(fresh["refresh_token"])).status_code == 401
+
+
+async def test_what_is_no_refresh_token_is_refused_in_the_same_words(world: World, member: Person) -> None:
+    details = set()
+    await world.call("POST", "/api/v1/auth/logout", json={"refresh_token": member.refresh_token})
+    for token in ("nonsense", "", "é" * 50, "a\x00b", member.refresh_token, member.tokens["access_token"][:256]):
+        answer = await world.refresh(token)
+        assert answer.status_code == 401, token
+        details.add(answer.json()["detail"])
+    assert len(details) == 1
+
+
+async def test_a_logout_ends_its_session_alone_whichever_of_its_tokens_is_sent(world: World, member: Person) -> None:
+    other = (await world.try_login(member.name)).json()
+    newest = (await world.refresh(member.refresh_token)).json()
+    for token in (member.refresh_token, member.refresh_token, "nonsense"):
+        answer = await world.call("POST", "/api/v1/auth/logout", json={"refresh_token": token})
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert not await world.is_alive(newest["access_token"])
+    assert (await world.refresh(newest["refresh_token"])).status_code == 401
+    assert await world.is_alive(other["access_token"])
+
+
+async def test_logout_all_ends_every_session_of_the_user_and_no_key(world: World, member: Person) -> None:
+    stranger = await world.member()
+    others: list[dict[str, Any]] = [(await world.try_login(member.name)).json() for _ in range(2)]
+    key = await world.create_key(member)
+    assert (await world.call("POST", "/api/v1/auth/logout-all", member.principal)).status_code == 204
+    for tokens in (member.tokens, *others):
+        assert not await world.is_alive(tokens["access_token"])
+        assert (await world.refresh(tokens["refresh_token"])).status_code == 401
+    assert (await world.resolve_key(key["api_key"])).status_code == 200
+    assert await world.is_alive(stranger.tokens["access_token"])
+    assert (await world.try_login(member.name)).status_code == 200
+
+
+async def test_a_login_forgets_the_users_expired_sessions(world: World, member: Person) -> None:
+    world.clock.forward(days=31)
+    assert (await world.try_login(member.name)).status_code == 200
+    assert (await world.refresh(member.refresh_token)).status_code == 401

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from hypothesis import settings
-from kalpi_local.servers import Servers, embedded_servers
 
+from kalpi_local.servers import Servers, embedded_servers
 from shared.ids import new_id
 
 settings.register_profile("kalpi", deadline=None, derandomize=True)

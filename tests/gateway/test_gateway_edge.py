@@ -318,6 +318,20 @@ async def test_a_large_answer_is_streamed_whole(gateway: httpx.AsyncClient, orig
     assert (await gateway.get("/api/v1/bars/A", headers=headers)).content == body
 
 
+async def test_head_is_get_without_its_body(
+    origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str
+) -> None:
+    headers, _ = origin.new_person("wide")
+    async with (
+        serving(create_app(settings_for(origin_url, redis_url, nats_url))) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        whole, head = await client.get(SYMBOLS, headers=headers), await client.head(SYMBOLS, headers=headers)
+        again = await client.get(SYMBOLS, headers=headers)
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(whole.content)))
+    assert again.content == whole.content, "the connection is still in step"
+
+
 async def test_health_tells_of_every_dependency(gateway: httpx.AsyncClient) -> None:
     health = (await gateway.get("/health")).json()
     assert health["status"] == "ok"

@@ -217,7 +217,7 @@ async def test_the_operators_own_servers_are_used_as_they_are(
         assert kalpi(home, "down").stdout == "stopped\n"
         output, _ = process.communicate(timeout=5)
     assert process.returncode == 0
-    assert f"\ncurl -H \"X-API-Key: {keys['demo-free']}\" '{url}/api/v1/indicators/rsi?symbol=AAPL&limit=3'\n" in output
+    assert f"\ncurl -H \"X-API-Key: {keys['demo-pro']}\" '{url}/api/v1/indicators/rsi?symbol=AAPL&limit=3'\n" in output
     assert "\x1b" not in output
     assert CliRunner().invoke(app, ["status", "--home", str(home)]).exit_code == 1
 

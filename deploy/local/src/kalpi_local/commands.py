@@ -92,7 +92,7 @@ def migrate(
 
 @app.command()
 def openapi() -> None:
-    """Writes the public OpenAPI document, merged from what the services say of themselves, to where the gateway serves it from."""
+    """Writes the public OpenAPI document, merged from the services' own, to where the gateway serves it from."""
     from kalpi_local.openapi import document_path, public_document, render  # noqa: PLC0415 - it imports every service
 
     document_path().write_text(render(public_document()), encoding="utf-8")

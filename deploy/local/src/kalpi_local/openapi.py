@@ -8,17 +8,16 @@ from typing import Any
 
 import auth_service.app
 import auth_service.settings
-import ratelimit_service.app
-import ratelimit_service.settings
-
 import data_service.app
 import data_service.settings
 import gateway
 import indicator_service.app
 import indicator_service.settings
+import ratelimit_service.app
+import ratelimit_service.settings
 from shared.openapi import merge_documents
 
-__all__ = ["document_path", "public_document", "render"]
+__all__ = ["document_path", "public_document", "render", "service_documents"]
 
 _DESCRIPTION = (
     "Technical analysis of stocks, exact like TA-Lib. Send a key as `X-API-Key`, or a key or an access token as "
@@ -27,16 +26,19 @@ _DESCRIPTION = (
 )
 
 
-def public_document() -> dict[str, Any]:
-    """Builds every app (none is started) and merges what they say of themselves."""
+def service_documents() -> dict[str, dict[str, Any]]:
+    """Builds every app behind the gateway (none is started): what each says of itself, by its name."""
     nowhere = _settings_of_nowhere()
-    documents = {
+    return {
         "auth-service": auth_service.app.create_app(auth_service.settings.Settings(**nowhere)).openapi(),
         "data-service": data_service.app.create_app(data_service.settings.Settings(**nowhere)).openapi(),
         "indicator-service": indicator_service.app.create_app(indicator_service.settings.Settings(**nowhere)).openapi(),
         "ratelimit-service": ratelimit_service.app.create_app(ratelimit_service.settings.Settings(**nowhere)).openapi(),
     }
-    return merge_documents(documents, title="Kalpi", version="1", description=_DESCRIPTION)
+
+
+def public_document() -> dict[str, Any]:
+    return merge_documents(service_documents(), title="Kalpi", version="1", description=_DESCRIPTION)
 
 
 def document_path() -> Path:

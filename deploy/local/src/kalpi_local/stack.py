@@ -114,7 +114,7 @@ class _Stack:
         write_demo(self._home.demo, url, keys)
         self._phase = "ready"
         self._write_state()
-        self._summary(url, keys["demo-free"])
+        self._summary(url, keys["demo-pro"])
 
     async def stop(self) -> None:
         self._phase = "stopping"

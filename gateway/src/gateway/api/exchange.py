@@ -18,7 +18,8 @@ class Exchange:
         self.receive = receive
         self._send = send
         self._added: list[tuple[bytes, bytes]] = []
-        self.method: str = scope["method"]
+        # RFC 9110, section 9.3.2: HEAD is GET without the body, which the server leaves out on the way
+        self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.client_ip: str = scope["client"][0] if scope.get("client") else ""

@@ -55,7 +55,7 @@ class SigningKeys:
         try:
             self._keys = await self._auth.signing_keys()
         except Unavailable as error:
-            _log.warning("signing keys not fetched yet", why=error.detail)
+            _log.info("signing keys not fetched yet", why=error.detail)
 
     async def get(self, kid: str) -> Any:
         """None for a kid that auth-service does not have; Unavailable when it cannot be asked about an unknown one."""

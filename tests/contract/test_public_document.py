@@ -1,0 +1,16 @@
+"""The committed public document is what the services serve."""
+
+from gateway.domain.routing import route_of
+from kalpi_local.openapi import document_path, public_document, render
+
+
+def test_the_committed_document_is_the_one_the_services_make() -> None:
+    assert document_path().read_text() == render(public_document()), "run `make openapi`"
+
+
+def test_it_shows_no_private_path_and_asks_for_credentials_where_the_edge_does() -> None:
+    for path, item in public_document()["paths"].items():
+        route = route_of(path.replace("{", "").replace("}", "").encode())
+        assert route is not None, path
+        for operation in item.values():
+            assert ("security" in operation) == (route.access != "open"), path

@@ -54,6 +54,11 @@ async def test_the_next_request_gets_the_new_value_from_the_origin(
 
         await until(lambda: value_is(closes), what="the first bars")
 
+        async def is_hit() -> bool:
+            return (await client.get(path, headers=key)).headers["x-cache"] == "HIT"
+
+        # the origin may know a bar before the gateway has heard of it, and such an answer is not kept
+        await until(is_hit, what="an answer that is kept")
         before = await origin_requests(stack)
         hits = [await client.get(path, headers=key) for _ in range(5)]
         assert [hit.headers["x-cache"] for hit in hits] == ["HIT"] * 5
@@ -63,6 +68,6 @@ async def test_the_next_request_gets_the_new_value_from_the_origin(
         await publish(bus, symbol, len(changed) - 1, 99.0)
         await until(lambda: value_is(changed), what="the new value")
         assert await origin_requests(stack) > before, "the new value came from the origin"
+        await until(is_hit, what="the new answer, kept")
         after = await client.get(path, headers=key)
-        assert after.headers["x-cache"] == "HIT"
         assert after.json()["provenance"]["data_version"] != hits[0].json()["provenance"]["data_version"]

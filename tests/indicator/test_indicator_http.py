@@ -28,7 +28,6 @@ tiers:
   pro: {limits: {}, entitlements: {indicators: [sma, ema, rsi, macd], history_days: 365, batch_series: 5}}
   premium: {limits: {}, entitlements: {indicators: all, batch_series: 5}}
 """
-FREE = headers_for(user("free"), NAME, Entitlements(indicators=("sma", "ema"), history_days=90, batch_series=5))
 
 
 class Counted:
@@ -45,6 +44,12 @@ class Counted:
             await send(message)
 
         await self._app(scope, receive, watched)  # type: ignore[arg-type]  # a message is a mutable mapping
+
+
+@pytest.fixture
+def free() -> dict[str, str]:
+    """A free user, vouched for now: a signature holds for 30 s."""
+    return headers_for(user("free"), NAME, Entitlements(indicators=("sma", "ema"), history_days=90, batch_series=5))
 
 
 @pytest.fixture
@@ -147,14 +152,14 @@ async def test_what_cannot_be_answered_is_a_problem(client: httpx.AsyncClient, p
         assert answer.json()["errors"][0]["loc"][0] == "query"
 
 
-async def test_a_tier_uses_its_indicators_on_its_days(client: httpx.AsyncClient) -> None:
-    refused = await client.get("/api/v1/indicators/rsi?symbol=AAPL", headers=FREE)
+async def test_a_tier_uses_its_indicators_on_its_days(client: httpx.AsyncClient, free: dict[str, str]) -> None:
+    refused = await client.get("/api/v1/indicators/rsi?symbol=AAPL", headers=free)
     assert (refused.status_code, refused.json()["required_tier"]) == (403, "pro")
-    bad_first = await client.get("/api/v1/indicators/rsi?symbol=AAPL&time_period=1", headers=FREE)
+    bad_first = await client.get("/api/v1/indicators/rsi?symbol=AAPL&time_period=1", headers=free)
     assert bad_first.status_code == 422
-    clamped = (await client.get("/api/v1/indicators/sma?symbol=AAPL", headers=FREE)).json()
+    clamped = (await client.get("/api/v1/indicators/sma?symbol=AAPL", headers=free)).json()
     assert clamped["window"] == {"tier": "free", "earliest": "2012-12-01", "clamped": True}
-    old = await client.get("/api/v1/indicators/sma?symbol=AAPL&end_date=2012-06-01", headers=FREE)
+    old = await client.get("/api/v1/indicators/sma?symbol=AAPL&end_date=2012-06-01", headers=free)
     assert (old.status_code, old.json()["required_tier"]) == (403, "pro")
 
 

@@ -7,6 +7,7 @@ its replicas: each fact is handled by one of them, redelivered when that fails, 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -74,6 +75,7 @@ class EventBus:
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
             error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
         )
         self._js = self._nats.jetstream(timeout=2.0)
@@ -85,7 +87,9 @@ class EventBus:
             if task is not None:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._nats.close()
+        # while NATS is away there is nobody to send to what is still unsent
+        with suppress(NatsError, OSError):
+            await self._nats.close()
 
     @property
     def closing(self) -> bool:
@@ -157,8 +161,8 @@ class EventBus:
             filter_subjects=list(subjects),
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=30,
-            # one delivery more than we allow: the last one is for the dead letter
-            max_deliver=MAX_DELIVERIES + 1,
+            # we count ourselves: a fact whose dead letter could not be written must come again
+            max_deliver=-1,
         )
         # nats-py may answer a cancellation with an error of its own, so every loop also looks whether the bus is closing
         while not self._closing:
@@ -198,6 +202,11 @@ class EventBus:
     async def _on_error(self, error: Exception) -> None:
         _log.warning("nats", error=f"{type(error).__name__}: {error}")
 
+    async def _on_disconnected(self) -> None:
+        # and not only at the reconnection: nats-py is connected again a moment before it says so
+        for follower in self._followers:
+            follower.lose()
+
     async def _on_reconnected(self) -> None:
         for follower in self._followers:
             follower.restart()
@@ -230,9 +239,13 @@ class Follower:
     def current(self) -> bool:
         return self._caught_up and self._bus.connected
 
-    def restart(self) -> None:
+    def lose(self) -> None:
+        """From here on a fact may be missed, whatever the present consumer still delivers."""
         self._caught_up = False
         self._life += 1
+
+    def restart(self) -> None:
+        self.lose()
         if self.consuming is not None:
             self.consuming.cancel()
 
@@ -244,7 +257,6 @@ class Follower:
             finally:
                 self.consuming.cancel()
                 await asyncio.gather(self.consuming, return_exceptions=True)
-            self._caught_up = False
             if not self.consuming.cancelled() and (error := self.consuming.exception()):
                 if not isinstance(error, (NatsError, JetStreamError, OSError)):
                     _log.error("follower failed", stream=self._stream, exc_info=error)
@@ -264,14 +276,14 @@ class Follower:
         try:
             await self._on_gap()
             pending = info.num_pending or 0
-            self._caught_up = pending == 0
             while life == self._life and not self._bus.closing:
+                self._caught_up = self._caught_up or pending <= 0
                 for message in await _fetch(consumer):
                     if (fact := _parse(message)) is not None:
                         await self._handler(fact)
                     pending -= 1
-                    self._caught_up = self._caught_up or pending <= 0
         finally:
+            self._caught_up = False
             await asyncio.shield(_close(consumer))
 
 

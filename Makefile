@@ -37,6 +37,7 @@ test: lint ## lint, types, import rules, then every test on the real servers, wi
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet
+	@rm -f .coverage.* # what is left is half a file, of a process that a test has killed
 	@$(BIN)/coverage report --format=total | sed 's/^/coverage: /; s/$$/%/'
 
 .PHONY: lint

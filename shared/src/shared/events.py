@@ -87,7 +87,9 @@ class EventBus:
             if task is not None:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # while NATS is away there is nobody to send to what is still unsent
+        if not self._nats.is_connected:
+            # there is nobody to send it to, and nats-py, stumbling over the lost transport, would leave its socket open
+            self._nats._pending, self._nats._pending_data_size = [], 0  # noqa: SLF001 - no public way to drop it
         with suppress(NatsError, OSError):
             await self._nats.close()
 

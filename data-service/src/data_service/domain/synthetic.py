@@ -25,7 +25,7 @@ def universe(symbols: int, years: int, seed: int) -> Iterator[Bars]:
 
 def _weekdays(years: int) -> np.ndarray:
     first = _LAST_DAY - np.timedelta64(round(365.25 * years), "D")
-    days = np.arange(first, _LAST_DAY + 1)
+    days = np.arange(first, _LAST_DAY + np.timedelta64(1, "D"))
     return days[np.is_busday(days)]
 
 
@@ -45,7 +45,7 @@ def _symbol(name: str, dates: np.ndarray, random: np.random.Generator) -> Bars:
     low = np.maximum(np.round(np.minimum(opened, close) * (1 - np.abs(random.normal(0, 0.5, size)) * sigma), 2), 0.01)
     volume = np.round(random.lognormal(13, 0.6, size) * (1 + 8 * np.abs(returns)) * factor)
     adj_close = close * factor / factor[-1]
-    return Bars(name, dates, opened, np.maximum.reduce([high, opened, close]), low, close, volume, adj_close, splits)
+    return Bars(name, dates, opened, np.maximum(high, np.maximum(opened, close)), low, close, volume, adj_close, splits)
 
 
 def _splits(dates: np.ndarray, whole: Floats) -> tuple[tuple[Split, ...], Floats]:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from kalpi_local.servers import Servers, embedded_servers
 from shared.ids import new_id
 
-settings.register_profile("kalpi", deadline=None, derandomize=True)
+# a busy machine is no fault of the code: neither a deadline nor a limit on how long examples take to make
+settings.register_profile("kalpi", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kalpi")
 
 

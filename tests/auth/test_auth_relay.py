@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from auth_service.adapters.engine import open_engine
 from auth_service.adapters.postgres import PostgresDatabase
@@ -16,15 +17,16 @@ from tests.support.poll import until
 
 
 class Publisher:
-    """Fails where it is told to."""
+    """Fails where it is told to, with what it is told to."""
 
     def __init__(self) -> None:
         self.published: list[UUID] = []
         self.fails_at: int | None = None
+        self.error: Exception = Unavailable("away")
 
     async def publish(self, event: AuditEvent) -> None:
         if len(self.published) == self.fails_at:
-            raise Unavailable("away")
+            raise self.error
         self.published.append(event.id)
 
 
@@ -56,6 +58,18 @@ async def test_a_publisher_that_fails_half_way_goes_on_where_it_failed(alone: Po
     assert await relay.relay_batch() == 0
 
 
+async def test_what_was_published_before_an_unexpected_error_does_not_go_again(alone: PostgresDatabase) -> None:
+    ids = await record(alone, 5)
+    publisher = Publisher()
+    publisher.fails_at, publisher.error = 3, ValueError("a mistake of ours")
+    relay = Relay(alone, publisher, asyncio.Event())
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        await relay.relay_batch()
+    publisher.fails_at = None
+    await relay.relay_batch()
+    assert publisher.published == ids
+
+
 async def test_several_relays_at_once_publish_each_event_once_and_in_order(alone: PostgresDatabase) -> None:
     ids = await record(alone, 2 * BATCH + 10)
     publisher = Publisher()
@@ -78,6 +92,49 @@ async def test_a_relay_that_cannot_publish_keeps_trying(alone: PostgresDatabase)
     publisher.fails_at = None
     await until(lambda: published(3))
     assert publisher.published == ids
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), ValueError("a mistake of ours")], ids=lambda error: type(error).__name__)
+async def test_a_relay_whose_round_failed_is_not_well_until_one_succeeds(alone: PostgresDatabase, error: Exception) -> None:
+    ids = await record(alone, 3)
+    publisher = Publisher()
+    publisher.fails_at, publisher.error = 1, error
+    relay = Relay(alone, publisher, asyncio.Event(), poll_s=0.01)
+    await relay.check()
+    running = asyncio.create_task(relay.run())
+
+    async def is_well(expected: bool) -> bool:
+        try:
+            await relay.check()
+        except Unavailable:
+            return not expected
+        return expected
+
+    await until(lambda: is_well(False))
+    publisher.fails_at = None
+    await until(lambda: is_well(True))
+    assert publisher.published == ids
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_relay_logs_an_unexpected_error_with_its_traceback_and_waits_longer_each_time(alone: PostgresDatabase) -> None:
+    await record(alone, 1)
+    publisher = Publisher()
+    publisher.fails_at, publisher.error = 0, ValueError("a mistake of ours")
+    loop = asyncio.get_running_loop()
+    with capture_logs() as logs:
+        running = asyncio.create_task(Relay(alone, publisher, asyncio.Event(), poll_s=0.05).run())
+        started = loop.time()
+
+        async def failed_thrice() -> bool:
+            return len(logs) >= 3
+
+        await until(failed_thrice)
+    assert loop.time() - started >= 0.05 + 0.1
+    assert {(log["event"], log["log_level"], log["exc_info"]) for log in logs} == {("facts are not relayed", "error", True)}
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

@@ -22,6 +22,7 @@ from shared.ids import new_id
 from shared.settings import EX_CONFIG, load_settings
 from tests.auth.auth_world import Person, World, random_key, running_world, settings_of
 from tests.support.asgi import running
+from tests.support.poll import until
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
 
 NOWHERE = "postgresql://user:a-database-password@127.0.0.1:1/nowhere"
@@ -89,6 +90,12 @@ async def test_without_its_database_it_says_so_and_answers_503(nats_url: str) ->
         health = await client.get("/health")
         assert (health.status_code, health.json()["status"]) == (200, "degraded")
         assert "a-database-password" not in health.text
+
+        async def relay() -> bool:
+            state = (await client.get("/health")).json()["dependencies"]["relay"]
+            return bool(state == "failed (Unavailable)")
+
+        await until(relay, what="facts that wait")
         headers = headers_for(user(), NAME)
         answer = await client.get("/api/v1/auth/me", headers=headers)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -205,7 +212,7 @@ async def test_seeding_may_be_repeated_and_keeps_what_is_valid(database_url: str
     (made,) = json.loads(first.stdout)["users"]
     assert (made["username"], made["tier"]) == (name, "enterprise")
     settings = settings_of(database_url, nats_url)
-    kept = await seed(settings, [SeedUser(**asked | {"api_key": made["api_key"], "tier": "free"})])
+    kept = await seed(settings, [SeedUser(**asked | {"api_key": made["api_key"]})])
     assert [user.model_dump() for user in kept] == [made], "an existing user stays as they are"
     async with running_world(settings) as world:
         resolved = (await world.resolve_key(made["api_key"])).json()

@@ -4,13 +4,14 @@ import datetime as dt
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
 import pytest
 
 from data_service.adapters.parquet import Overlay, load_store, read_bars, sample_path, write_dataset
-from data_service.domain.adjustment import ADJUSTMENTS, Adjustment, adjust
+from data_service.domain.adjustment import Adjustment, adjust
 from data_service.domain.bars import Bar, Bars, Split
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars, UnknownSymbol
@@ -47,7 +48,7 @@ def test_the_sample_is_fit_to_be_stored(sample: dict[str, Bars]) -> None:
     assert not [fault for bars in sample.values() for fault in faults_of(bars)]
 
 
-@pytest.mark.parametrize("mode", ADJUSTMENTS)
+@pytest.mark.parametrize("mode", get_args(Adjustment))
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_the_newest_bar_is_as_traded_in_every_mode(sample: dict[str, Bars], symbol: str, mode: Adjustment) -> None:
     traded, adjusted = sample[symbol], adjust(sample[symbol], mode)
@@ -67,7 +68,7 @@ def test_a_split_is_no_fall_in_adjusted_prices(sample: dict[str, Bars], symbol: 
 
 def test_a_crash_stays_a_crash(sample: dict[str, Bars]) -> None:
     row = at(sample["AAPL"], "2000-09-29")
-    for mode in ADJUSTMENTS:
+    for mode in get_args(Adjustment):
         close = adjust(sample["AAPL"], mode).close
         assert close[row] / close[row - 1] == pytest.approx(0.48, abs=0.005)
 

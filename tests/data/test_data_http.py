@@ -166,13 +166,15 @@ async def test_a_live_bar_is_served_announced_once_seen_and_kept(settings: Setti
         EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus,
     ):
         bus.follow(MARKET_STREAM, [bars_subject(symbol)], heard, on_gap=nothing, deliver=DeliverPolicy.ALL)
-        for day, close in (("2020-01-02", 10.0), ("2020-01-03", 11.0), ("2020-01-03", 11.0), ("2020-01-03", 12.0)):
+        told = (("2020-01-02", 10.0), ("2020-01-03", 11.0), ("2020-01-03", 11.0), ("2020-01-03", 12.0))
+        for count, (day, close) in enumerate(told, 1):
             await bus.publish(feed_subject("test"), feed_bar(symbol, day, close))
 
-        async def four() -> bool:
-            return len(announced) >= 4
+            # each before the next, for the stream keeps the newest alone
+            async def arrived(expected: int = count) -> bool:
+                return len(announced) == expected
 
-        await until(four, what="four announcements")
+            await until(arrived, what=f"announcement {count}")
         rows = (await client.get(f"/api/v1/bars/{symbol}")).json()["data"]
         version = (await client.get(f"/api/v1/symbols/{symbol}")).json()["data_version"]
     assert [(row["date"], row["close"]) for row in rows] == [("2020-01-02", 10.0), ("2020-01-03", 12.0)]

@@ -98,7 +98,7 @@ async def test_nobody_registers_with_a_tier_of_their_choice_or_twice(client: htt
 async def test_unknown_paths_methods_and_large_bodies_are_problems(client: httpx.AsyncClient, stack: Stack) -> None:
     key = stack.key("premium")
     problem(await client.get("/api/v1/nowhere", headers=key), 404)
-    problem(await client.get("/internal/v1/plans", headers=key), 404)
+    problem(await client.get("/internal/v1/resolve", headers=key), 404)
     problem(await client.put("/api/v1/symbols", headers=key), 405)
     problem(await client.post("/api/v1/auth/register", content=b"x" * (2 << 20)), 413)
 
@@ -109,7 +109,7 @@ async def test_a_service_reached_directly_wants_the_signed_principal(stack: Stac
         "auth-service": ("/api/v1/auth/me", "/internal/v1/resolve", "/api/v1/admin/users"),
         "data-service": ("/api/v1/symbols", "/internal/v1/bars/AAPL"),
         "indicator-service": ("/api/v1/indicators/rsi?symbol=AAPL",),
-        "ratelimit-service": ("/api/v1/usage", "/internal/v1/plans"),
+        "ratelimit-service": ("/api/v1/usage",),
     }
     port = stack.state["services"][service]["port"]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as direct:

@@ -24,7 +24,7 @@ from shared.limits.book import PLANS_KEY
 from shared.limits.plans import parse_plans
 from shared.principal import HEADER, Envelope, EnvelopeVerifier, KeyRing
 from shared.store import open_store
-from shared.subjects import BARS_SUBJECTS, FEED_SUBJECTS, MARKET_STREAM, bars_subject
+from shared.subjects import BARS_SUBJECTS, MARKET_STREAM, bars_subject
 from tests.support.asgi import running
 from tests.support.http_server import serving
 from tests.support.poll import until
@@ -103,8 +103,8 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def bus(nats_url: str) -> AsyncIterator[EventBus]:
     async with EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus:
-        await bus.declare(MARKET_STREAM, [FEED_SUBJECTS, BARS_SUBJECTS], max_age_s=3600, max_bytes=64 << 20)
-        await bus.declare("KALPI_AUTH", ["kalpi.auth.>"], max_age_s=3600, max_bytes=64 << 20)
+        await bus.streams.declare(MARKET_STREAM, [BARS_SUBJECTS], max_age_s=0, max_bytes=64 << 20, max_msgs_per_subject=1)
+        await bus.streams.declare("KALPI_AUTH", ["kalpi.auth.>"], max_age_s=3600, max_bytes=64 << 20)
         yield bus
 
 

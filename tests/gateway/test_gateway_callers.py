@@ -131,6 +131,20 @@ async def test_an_answer_that_a_revocation_overtook_is_not_remembered(callers: C
         await ask(callers)
 
 
+async def test_who_asks_after_a_revocation_is_not_answered_with_what_was_asked_before(callers: Callers, auth: Auth) -> None:
+    auth.held = asyncio.Event()
+    before = asyncio.create_task(ask(callers))
+    await auth.being_asked.wait()
+    auth.resolved = None
+    callers.evict("ann")
+    after = asyncio.create_task(ask(callers))
+    auth.held.set()
+    assert await before == ANN
+    with pytest.raises(BadCredential):
+        await after
+    assert auth.asked == 2
+
+
 async def test_a_gap_in_the_facts_makes_everyone_be_asked_for_again(callers: Callers, auth: Auth, clock: Clock) -> None:
     await ask(callers)
     clock.pass_(1)

@@ -11,9 +11,12 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from gateway.api import edge
 from gateway.app import create_app
 from shared.api_keys import digest
 from shared.events import EventBus
+from shared.ids import new_id
+from shared.limits.limiter import Limiter
 from shared.subjects import auth_subject
 from tests.gateway.conftest import Market, Origin, settings_for, until_cached
 from tests.support.asgi import running
@@ -118,6 +121,17 @@ async def test_a_path_that_no_service_has_is_not_found(gateway: httpx.AsyncClien
 async def test_a_tier_without_a_plan_is_refused(gateway: httpx.AsyncClient, origin: Origin) -> None:
     headers, _ = origin.new_person("unheard_of")
     problem(await gateway.get(SYMBOLS, headers=headers), 403)
+
+
+async def test_a_slot_in_use_does_not_run_out(redis: Redis) -> None:
+    limiter = Limiter(redis, slot_lease_ms=50)
+    subject = f"user:{new_id()}"
+    assert await limiter.take_slot(subject, 1, "first")
+    for _ in range(10):
+        assert await limiter.take_slot(subject, 1, "first"), "its holder renews it"
+        assert not await limiter.take_slot(subject, 1, "second")
+    await limiter.release_slot(subject, "first")
+    assert await limiter.take_slot(subject, 1, "second")
 
 
 async def test_a_quota_is_spent_by_data_calls_alone(gateway: httpx.AsyncClient, origin: Origin, redis: Redis) -> None:
@@ -316,6 +330,70 @@ async def test_a_large_answer_is_streamed_whole(gateway: httpx.AsyncClient, orig
 
     origin.answer = large
     assert (await gateway.get("/api/v1/bars/A", headers=headers)).content == body
+
+
+async def test_a_client_that_does_not_read_holds_no_connection_to_a_service(
+    origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "_PIECE_S", 0.2)
+    headers, _ = origin.new_person("tiny")
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield bytes(65_536)
+            await asyncio.sleep(0)  # once nobody reads, sending no longer waits
+
+    async def flood(_request: Request) -> Response:
+        return StreamingResponse(endless())
+
+    origin.answer = flood
+    async with serving(create_app(settings_for(origin_url, redis_url, nats_url))) as url:
+        address = urlsplit(url)
+        _, writer = await asyncio.open_connection(address.hostname, address.port, limit=1024)
+        request = f"GET {SYMBOLS} HTTP/1.1\r\nHost: x\r\nX-API-Key: {headers['X-API-Key']}\r\n\r\n"
+        writer.write(request.encode())
+
+        async def given_up() -> bool:
+            """The one slot of this caller is free again."""
+            origin.answer = None
+            async with httpx.AsyncClient(base_url=url) as client:
+                answer = await client.get(SYMBOLS, headers=headers)
+            return sent > 0 and answer.status_code == 200
+
+        await until(lambda: _is(sent > 0), what="the flood")
+        await until(given_up, what="the slot of the client that does not read")
+        writer.transport.abort()
+
+
+async def _is(truth: bool) -> bool:
+    return truth
+
+
+async def test_a_target_beyond_ascii_is_refused(
+    origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str
+) -> None:
+    headers, _ = origin.new_person("wide")
+    async with serving(create_app(settings_for(origin_url, redis_url, nats_url))) as url:
+        address = urlsplit(url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        key = headers["X-API-Key"].encode()
+        writer.write(b"GET /api/v1/symbols?search=\xc3\xa9 HTTP/1.1\r\nHost: x\r\nX-API-Key: %b\r\n\r\n" % key)
+        assert b" 400 " in await reader.readline()
+        writer.transport.abort()
+    assert not origin.calls
+
+
+async def test_the_address_of_a_client_behind_a_trusted_proxy_is_the_one_it_tells(
+    origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str
+) -> None:
+    headers, _ = origin.new_person("wide")
+    settings = settings_for(origin_url, redis_url, nats_url, trusted_proxies="127.0.0.0/8, ::1/128")
+    async with running(create_app(settings)) as client:
+        await client.get(SYMBOLS, headers={**headers, "X-Forwarded-For": "192.0.2.1, 198.51.100.7"})
+    assert origin.envelope("data-service").client_ip == "198.51.100.7"
 
 
 async def test_head_is_get_without_its_body(

@@ -1,5 +1,6 @@
 """Credentials and access tokens: one kind is accepted, every trick is refused with the same words."""
 
+import asyncio
 import base64
 import json
 import os
@@ -169,12 +170,21 @@ async def test_unknown_kids_do_not_keep_auth_service_busy(verifier: TokenVerifie
     assert auth.asked == 2
 
 
-async def test_without_any_key_nobody_can_say(verifier: TokenVerifier, auth: Auth) -> None:
+async def test_without_any_key_nobody_can_say(verifier: TokenVerifier, auth: Auth, clock: Clock) -> None:
     auth.away = True
     with pytest.raises(Unavailable):
         await verifier.verify(signed(claims()))
     auth.away = False
+    clock.now += timedelta(seconds=1)
     await verifier.verify(signed(claims()))
+
+
+async def test_a_failed_look_at_the_keys_answers_all_who_waited_for_it(verifier: TokenVerifier, auth: Auth) -> None:
+    auth.away = True
+    waiting = [verifier.verify(signed(claims(), headers={"kid": f"new-{number}"})) for number in range(20)]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+    assert auth.asked == 1
 
 
 def test_a_credential_is_a_key_or_a_token_in_one_header() -> None:

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from ratelimit_service.adapters.plans import FilePlans
+from kalpi_local.servers import Valkey
+from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.app import NAME, create_app
 from ratelimit_service.domain.control import PlanControl
 from ratelimit_service.settings import Settings
@@ -84,6 +85,7 @@ def test_the_shipped_plans_are_those_of_the_contract() -> None:
         (("[sma]", "sma"), "tiers.free.entitlements.indicators"),
         (("batch_series: 5", "batch_series: 5, features: [magic]"), "tiers.free.entitlements.features"),
         (("history_days: 90", "history_days: -1"), "tiers.free.entitlements.history_days"),
+        (("history_days: 90", "history_days: 1000000"), "tiers.free.entitlements.history_days"),
         (("free:", "free tier:"), "not a tier name"),
         (("anonymous_ip: {quota: 50}", ""), "anonymous_ip"),
         (("tiers:", "tiers: [}"), "not YAML"),
@@ -207,8 +209,41 @@ async def test_use_is_read_and_looking_costs_nothing(redis: Redis, redis_url: st
         assert (await client.get("/api/v1/usage", headers=nobody)).status_code == 403
 
 
-async def test_services_read_the_book_and_users_do_not(redis_url: str, nats_url: str) -> None:
-    async with running(create_app(settings_of(redis_url, nats_url))) as client:
-        service = headers_for(user().service("gateway"), NAME, None)
-        assert PlanBook.model_validate((await client.get("/internal/v1/plans", headers=service)).json()) == SHIPPED
-        assert (await client.get("/internal/v1/plans", headers=headers_for(user(), NAME))).status_code == 404
+async def test_a_watcher_that_could_not_read_the_plans_reads_them_once_the_store_is_back(nats_url: str, tmp_path: Path) -> None:
+    """Nobody tells it of them again: the store still has the book, so ratelimit-service has nothing to publish."""
+    valkey = Valkey(tmp_path / "valkey", "secret", durable=True)
+    await valkey.start()
+    async with open_store(valkey.url) as redis, EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus:
+        await PublishedPlans(redis, bus).declare()
+        await redis.set(PLANS_KEY, SHIPPED.model_dump_json())
+        await valkey.stop()
+        watcher = PlanWatcher(redis)
+        await watcher.start(bus)
+        with pytest.raises(Unavailable):
+            await watcher.check()
+        await valkey.start()
+
+        async def knows() -> bool:
+            try:
+                return watcher.book == SHIPPED
+            except Unavailable:
+                return False
+
+        await until(knows, what="the plans")
+    await valkey.stop()
+
+
+async def test_a_book_that_cannot_be_understood_leaves_the_one_in_force(redis: Redis, nats_url: str) -> None:
+    async with EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus:
+        published = PublishedPlans(redis, bus)
+        await published.declare()
+        await published.publish(SHIPPED, "1")
+        watcher = PlanWatcher(redis)
+        await watcher.start(bus)
+        await redis.set(PLANS_KEY, '{"of": "another release"}')
+        other = PlanWatcher(redis)
+        await other.start(bus)
+        assert watcher.book == SHIPPED
+        with pytest.raises(Unavailable):
+            await other.check()
+        await published.publish(SHIPPED, "2")

@@ -4,14 +4,19 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
+from structlog.testing import capture_logs
 
 import shared.events
+import shared.streams
 from kalpi_local.servers import Nats
 from shared.clock import system_clock
 from shared.errors import Unavailable
@@ -35,8 +40,8 @@ class Room:
     def subject(self, name: str) -> str:
         return self.subjects.replace("*", name)
 
-    async def declare(self, bus: EventBus) -> None:
-        await bus.declare(self.stream, [self.subjects], max_age_s=3600, max_bytes=1 << 20)
+    async def declare(self, bus: EventBus, on_new: Callable[[], Awaitable[None]] | None = None) -> None:
+        await bus.streams.declare(self.stream, [self.subjects], max_age_s=3600, max_bytes=1 << 20, on_new=on_new)
 
     async def tell(self, bus: EventBus, number: int, name: str = "a") -> Fact:
         return await bus.publish(self.subject(name), {"number": number})
@@ -97,6 +102,33 @@ async def kill(server: Nats) -> None:
     assert server._child is not None
     os.kill(server._child.identity.pid, signal.SIGKILL)
     await server._child.wait()
+
+
+async def wipe(server: Nats) -> None:
+    """For a server that does not run."""
+    await asyncio.to_thread(shutil.rmtree, server.folder / "jetstream")
+
+
+async def until_well(bus: EventBus) -> None:
+    async def well() -> bool:
+        try:
+            await bus.check()
+        except NatsError:
+            return False
+        return True
+
+    await until(well, what="NATS with every stream")
+
+
+async def until_told(bus: EventBus, room: Room, number: int) -> None:
+    async def told() -> bool:
+        try:
+            await room.tell(bus, number)
+        except Unavailable:
+            return False
+        return True
+
+    await until(told, what=f"{number} taken by the stream")
 
 
 async def until_current(follower: Follower, *, current: bool = True) -> None:
@@ -276,7 +308,7 @@ async def test_a_follower_goes_on_when_its_server_comes_back_with_nothing(server
             await room.tell(bus, number)
         await room.until_heard(*range(5))
         await kill(server)
-        shutil.rmtree(server.folder / "jetstream")
+        await wipe(server)
         await server.start()
         async with connected(server.url) as other:
             await room.declare(other)
@@ -285,9 +317,8 @@ async def test_a_follower_goes_on_when_its_server_comes_back_with_nothing(server
         await until_current(follower)
 
 
-async def test_a_follower_goes_on_when_its_stream_was_deleted(bus: EventBus, room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It finds out when its request ends, which is made short here."""
-    monkeypatch.setattr(shared.events, "_FETCH_S", 0.2)
+@pytest.mark.usefixtures("never_looks")
+async def test_a_follower_goes_on_when_its_stream_was_deleted(bus: EventBus, room: Room) -> None:
     follower = room.follow(bus, DeliverPolicy.LAST_PER_SUBJECT)
     await room.tell(bus, 1)
     await room.until_heard(1)
@@ -295,8 +326,20 @@ async def test_a_follower_goes_on_when_its_stream_was_deleted(bus: EventBus, roo
     await until_current(follower, current=False)
     await room.declare(bus)
     await room.tell(bus, 2)
-    await room.until_heard(1, 2)
-    assert room.gaps == 2
+    await room.until_last(2)
+    assert room.gaps >= 2
+
+
+@pytest.mark.usefixtures("never_looks")
+async def test_a_follower_is_not_current_from_the_end_of_its_consumer_until_it_has_forgotten(bus: EventBus, room: Room) -> None:
+    """Its stream is there again at once, and what was told meanwhile it has missed."""
+    follower = room.follow(bus)
+    await until_current(follower)
+    await bus.jetstream.delete_stream(room.stream)
+    assert not follower.current
+    await room.tell(bus, 1)
+    await never_current_until_forgotten(follower, room, gaps=2)
+    await until_current(follower)
 
 
 # ----- workers
@@ -437,3 +480,184 @@ async def test_a_worker_goes_on_after_a_reconnection(server: Nats) -> None:
         async with connected(server.url) as other:
             await room.tell(other, 2)
         await room.until_last(2)
+
+
+async def test_a_worker_that_met_an_unexpected_error_says_so_and_goes_on(
+    bus: EventBus, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, failed = shared.events._fetch, asyncio.Event()
+
+    async def fail_once(consumer: Any) -> list[Msg]:
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("a mistake of ours")
+        return await fetch(consumer)
+
+    monkeypatch.setattr(shared.events, "_fetch", fail_once)
+    with capture_logs() as logs:
+        bus.work(room.stream, [room.subjects], room.durable, room.hear)
+        await failed.wait()
+        await room.tell(bus, 1)
+        await room.until_heard(1)
+    (log,) = [entry for entry in logs if entry["event"] == "worker interrupted"]
+    assert (log["log_level"], str(log["exc_info"])) == ("error", "a mistake of ours")
+
+
+# ----- streams that are lost
+
+
+class Hook:
+    """Counts its calls; the first ones may fail."""
+
+    def __init__(self, *, fails: int = 0) -> None:
+        self.calls = 0
+        self._fails = fails
+
+    async def __call__(self) -> None:
+        self.calls += 1
+        if self.calls <= self._fails:
+            raise ValueError("a hook's own fault")
+
+    async def until_called(self, times: int) -> None:
+        async def called() -> bool:
+            return self.calls == times
+
+        await until(called, what=f"the hook called {times} times")
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared.streams, "_LOOK_S", 0.1)
+
+
+@pytest.fixture
+def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, that is. Requests are short, for at the end of one a worker finds out that its consumer is gone."""
+    monkeypatch.setattr(shared.streams, "_LOOK_S", 3600)
+    monkeypatch.setattr(shared.events, "_FETCH_S", 0.2)
+
+
+@pytest.mark.usefixtures("never_looks")
+async def test_everyone_goes_on_by_itself_when_nats_comes_back_with_nothing(server: Nats) -> None:
+    room, worked = Room(), Room()
+    async with connected(server.url) as bus, connected(server.url) as other:
+        await room.declare(bus)
+        follower = room.follow(other, DeliverPolicy.LAST_PER_SUBJECT)
+        other.work(room.stream, [room.subjects], room.durable, worked.hear)
+        await room.tell(bus, 1)
+        await room.until_heard(1)
+        await worked.until_heard(1)
+        await kill(server)
+        await wipe(server)
+        await server.start()
+        await until_told(bus, room, 2)
+        await room.until_last(2)
+        await worked.until_last(2)
+        await until_current(follower)
+        await bus.check()
+
+
+@pytest.mark.usefixtures("never_looks")
+async def test_a_wiped_nats_gets_its_streams_back_before_anybody_publishes(server: Nats) -> None:
+    room = Room()
+    async with connected(server.url) as bus:
+        await room.declare(bus)
+        follower = room.follow(bus)
+        await until_current(follower)
+        await kill(server)
+        await wipe(server)
+        await server.start()
+        await until_current(follower, current=False)
+        await until_current(follower)
+        await until_well(bus)
+
+
+@pytest.mark.usefixtures("never_looks")
+async def test_a_stream_that_was_deleted_is_made_again_by_the_next_fact(bus: EventBus, room: Room) -> None:
+    worked = Room()
+    follower = room.follow(bus, DeliverPolicy.LAST_PER_SUBJECT)
+    bus.work(room.stream, [room.subjects], room.durable, worked.hear)
+    await room.tell(bus, 1)
+    await room.until_heard(1)
+    await worked.until_heard(1)
+    await bus.jetstream.delete_stream(room.stream)
+    with pytest.raises(NotFoundError):
+        await bus.check()
+    told = await asyncio.gather(*(room.tell(bus, number, f"s{number}") for number in range(2, 10)))
+    assert len(told) == 8
+    await bus.check()
+    await room.until_heard(1, *range(2, 10))
+    await worked.until_heard(1, *range(2, 10))
+    await until_current(follower)
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_a_stream_that_was_deleted_is_made_again_also_when_nobody_publishes(bus: EventBus, room: Room) -> None:
+    follower = room.follow(bus)
+    await until_current(follower)
+    await bus.jetstream.delete_stream(room.stream)
+    await until_well(bus)
+    await until_current(follower)
+    await room.tell(bus, 1)
+    await room.until_heard(1)
+
+
+async def test_a_dead_letter_finds_its_stream_again(bus: EventBus, room: Room) -> None:
+    async def reject(_fact: Fact) -> None:
+        raise RejectedFact("it can never be handled")
+
+    bus.work(room.stream, [room.subjects], room.durable, reject)
+    await room.tell(bus, 1)
+    await dead_letter(bus, room)
+    await until_nothing_is_left(bus, room)
+    await bus.jetstream.delete_stream(DEAD_LETTER_STREAM)
+    told = await room.tell(bus, 2)
+    assert Fact.model_validate_json(await dead_letter(bus, room)) == told
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_who_declares_is_told_when_the_stream_was_made_again_and_only_then(server: Nats) -> None:
+    room, hook = Room(), Hook()
+    async with connected(server.url) as bus:
+        await room.declare(bus, hook)
+        await kill(server)
+        await server.start()
+        await until_well(bus)
+        await room.tell(bus, 1)
+        assert hook.calls == 0, "neither at first nor after a mere restart"
+        await kill(server)
+        await wipe(server)
+        await server.start()
+        await hook.until_called(1)
+        await bus.jetstream.delete_stream(room.stream)
+        await hook.until_called(2)
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_who_declares_is_told_also_when_another_has_made_the_stream_again(bus: EventBus, room: Room, nats_url: str) -> None:
+    hook = Hook()
+    async with connected(nats_url) as other:
+        await room.declare(other, hook)
+        await bus.jetstream.delete_stream(room.stream)
+        await room.declare(bus)
+        await hook.until_called(1)
+
+
+@pytest.mark.usefixtures("never_looks")
+async def test_who_failed_when_told_is_told_again(bus: EventBus) -> None:
+    room, hook = Room(), Hook(fails=2)
+    await room.declare(bus, hook)
+    await bus.jetstream.delete_stream(room.stream)
+    await room.tell(bus, 1)
+    await hook.until_called(3)
+
+
+async def test_a_stream_may_keep_one_fact_of_each_subject_for_ever(bus: EventBus) -> None:
+    room = Room()
+    await bus.streams.declare(room.stream, [room.subjects], max_age_s=0, max_bytes=1 << 20, max_msgs_per_subject=1)
+    for number, name in enumerate("aabab"):
+        await room.tell(bus, number, name)
+    info = await bus.jetstream.stream_info(room.stream)
+    assert (info.config.max_age, info.config.max_msgs_per_subject, info.state.messages) == (0, 1, 2)
+    await until_current(room.follow(bus, DeliverPolicy.LAST_PER_SUBJECT))
+    assert room.heard == [3, 4]

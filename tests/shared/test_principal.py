@@ -60,6 +60,12 @@ def test_anything_else_is_refused(header: str | None, why: str) -> None:
         verifier(KeyRing({"k": NEW})).verify(header)
 
 
+def test_a_ring_is_read_from_one_variable_and_its_first_key_signs() -> None:
+    ring = KeyRing.parse(f"new:{_text(NEW)}, old:{_text(OLD)}")
+    assert ring.newest == "new"
+    assert verifier(ring).verify(sign(KeyRing({"old": OLD}))).kid == "old"
+
+
 @given(st.integers(min_value=0, max_value=10_000), st.integers(min_value=1, max_value=255))
 def test_no_changed_byte_survives(position: int, change: int) -> None:
     header = bytearray(sign(KeyRing({"k": NEW})).encode())
@@ -81,3 +87,7 @@ def test_a_caller_cannot_add_fields() -> None:
 def test_a_placeholder_is_not_a_key(key: str) -> None:
     with pytest.raises(ValueError, match=r"base64url|shorter|placeholder|random"):
         decode_key(key)
+
+
+def _text(key: bytes) -> str:
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")

@@ -1,10 +1,14 @@
 """What the HTTP server refuses before any application sees it, and how a service process starts and stops."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +23,15 @@ from tests.support.principals import PRINCIPAL_KEYS
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
+    """Says hello; at /echo it begins at once to answer, and goes on once it has the body, as a proxy does."""
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/echo":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+    while (await receive()).get("more_body"):
+        pass
+    if scope["path"] != "/echo":
         await PlainTextResponse("hello")(scope, receive, send)
 
 
@@ -42,6 +54,26 @@ async def exchange(address: tuple[str, int], sent: bytes) -> bytes:
 HOST = b"Host: localhost\r\n"
 
 
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    reason: str
+    headers: dict[str, str]
+    problem: dict[str, Any]
+
+    @classmethod
+    def of(cls, received: bytes) -> "Answer":
+        """AssertionError for an answer that is anything but one whole problem."""
+        head, _, body = received.partition(b"\r\n\r\n")
+        line, *fields = head.decode().split("\r\n")
+        version, status, reason = line.split(" ", 2)
+        headers = {name.lower(): value for name, value in (field.split(": ", 1) for field in fields)}
+        assert version == "HTTP/1.1"
+        assert len(headers) == len(fields), "no field twice"
+        assert int(headers["content-length"]) == len(body)
+        return cls(int(status), reason, headers, json.loads(body))
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
@@ -62,12 +94,74 @@ async def test_only_well_formed_requests_pass(address: tuple[str, int], request_
     assert (await exchange(address, request_bytes)).startswith(b"HTTP/1.1 %d" % status)
 
 
+REFUSED = {
+    "no-host": (b"GET /api/v1/symbols?key=s HTTP/1.1\r\n\r\n", 400, "/api/v1/symbols"),
+    "two-hosts": (b"GET /api HTTP/1.1\r\n" + HOST + HOST + b"\r\n", 400, "/api"),
+    "many-headers": (b"GET /api HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 100 + b"\r\n", 431, "/api"),
+    "long-header": (b"GET /api HTTP/1.1\r\n" + HOST + b"X: " + b"y" * 70_000 + b"\r\n\r\n", 431, "/api"),
+    "long-url": (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 431, ""),
+    "bare-lf": (b"GET / HTTP/1.1\nHost: localhost\n\n", 400, "/"),
+    "bad-chunk": (b"POST /api HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400, "/api"),
+    "nonsense": (b"NONSENSE\r\n\r\n", 400, ""),
+}
+
+
+@pytest.mark.parametrize(("request_bytes", "status", "instance"), REFUSED.values(), ids=REFUSED.keys())
+async def test_every_refusal_is_one_problem_with_a_request_id_and_closes(
+    address: tuple[str, int], request_bytes: bytes, status: int, instance: str
+) -> None:
+    answer = Answer.of(await exchange(address, request_bytes))
+    phrase = HTTPStatus(status).phrase
+    assert (answer.status, answer.reason) == (status, phrase)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["connection"] == "close"
+    request_id = answer.headers["x-request-id"]
+    detail = answer.problem.pop("detail")
+    assert detail
+    assert answer.problem == {
+        "type": f"urn:kalpi:problem:{phrase.lower().replace(' ', '-')}",
+        "title": phrase,
+        "status": status,
+        "instance": instance,
+        "request_id": request_id,
+    }
+
+
+async def test_a_refusal_keeps_the_request_id_that_was_sent_and_invents_one_for_another(address: tuple[str, int]) -> None:
+    sane = Answer.of(await exchange(address, b"GET / HTTP/1.1\r\nX-Request-ID: mine-1\r\n\r\n"))
+    insane = Answer.of(await exchange(address, b"GET / HTTP/1.1\r\nX-Request-ID: a b\r\n\r\n"))
+    assert sane.headers["x-request-id"] == sane.problem["request_id"] == "mine-1"
+    assert insane.headers["x-request-id"] == insane.problem["request_id"] not in {"", "a b"}
+
+
+async def test_nonsense_after_a_request_is_refused_under_an_id_of_its_own(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET /first HTTP/1.1\r\nX-Request-ID: first\r\n" + HOST + b"\r\n")
+    assert b"hello" in await asyncio.wait_for(reader.readuntil(b"hello"), 10)
+    writer.write(b"\x00\x00\r\n\r\n")
+    refused = Answer.of(await asyncio.wait_for(reader.read(), 10))
+    writer.close()
+    assert (refused.status, refused.problem["instance"]) == (400, "")
+    assert refused.headers["x-request-id"] != "first"
+
+
+async def test_an_answer_that_has_begun_is_cut_off_and_nothing_is_put_into_it(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n")
+    assert await asyncio.wait_for(reader.readuntil(b"begun\r\n"), 10)
+    writer.write(b"nonsense\r\n")
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
 async def test_half_a_header_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "HEADER_DEADLINE_S", 0.1)
     async with serving(app) as url:
         port = httpx.URL(url).port
         assert port is not None
-        assert (await exchange(("127.0.0.1", port), b"GET / HTTP/1.1\r\nHo")).startswith(b"HTTP/1.1 408")
+        answer = Answer.of(await exchange(("127.0.0.1", port), b"GET / HTTP/1.1\r\nX-Request-ID: slow\r\nHo"))
+    assert (answer.status, answer.headers["x-request-id"]) == (408, "slow")
+    assert answer.problem["type"] == "urn:kalpi:problem:request-timeout"
 
 
 async def test_a_kept_alive_connection_serves_many_requests(address: tuple[str, int]) -> None:

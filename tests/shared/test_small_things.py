@@ -1,4 +1,4 @@
-"""Identifiers, subjects and settings."""
+"""Identifiers, subjects and merged documents."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from shared.ids import uuid7
 from shared.openapi import merge_documents
-from shared.settings import ServiceSettings, Urls, service_config
 from shared.subjects import SYMBOL_PATTERN, bars_subject, symbol_of
-from tests.support.principals import PRINCIPAL_KEYS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,24 +38,6 @@ def test_a_symbol_travels_in_one_token_of_a_subject_and_comes_back(symbol: str) 
 def test_what_is_no_symbol_is_no_subject(text: str) -> None:
     with pytest.raises(ValueError, match="not a symbol"):
         bars_subject(text)
-
-
-class _Settings(ServiceSettings):
-    model_config = service_config("EXAMPLE_")
-    port: int = 1
-    data_urls: Urls
-
-
-def test_urls_are_read_from_one_variable_without_their_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KALPI_PRINCIPAL_KEYS", PRINCIPAL_KEYS)
-    monkeypatch.setenv("EXAMPLE_DATA_URLS", "http://one:1/, http://two:2")
-    assert _Settings().data_urls == ("http://one:1", "http://two:2")
-
-
-def test_secrets_do_not_show_in_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KALPI_PRINCIPAL_KEYS", PRINCIPAL_KEYS)
-    monkeypatch.setenv("EXAMPLE_DATA_URLS", "http://one:1")
-    assert PRINCIPAL_KEYS not in repr(_Settings())
 
 
 def _document(path: str, schema: dict[str, object]) -> dict[str, object]:

@@ -5,16 +5,22 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from kalpi_local.files import read_json
+from kalpi_local.processes import Identity
+
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "auth-service", "data-service", "indicator-service", "ratelimit-service")
+MAKE_RUN = ("make", "--no-print-directory", "run")
+KALPI_UP = (str(ROOT / ".venv/bin/kalpi"), "up")
+"""What `make run` runs. make itself, interrupted, ends by that signal whatever its command's exit code was."""
 _READY_S = 90.0
 _STOP_S = 40.0
 
@@ -32,6 +38,13 @@ class Stack:
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = json.loads((self.home / "state.json").read_text())
         return state
+
+    @property
+    def owner(self) -> Identity | None:
+        """The running `kalpi up`; None when there is none, whatever an earlier one has left in state.json."""
+        state = read_json(self.home / "state.json")
+        owner = Identity(state["pid"], str(state["started"])) if state else None
+        return owner if owner is not None and owner.alive() else None
 
     @property
     def demo(self) -> dict[str, str]:
@@ -68,12 +81,12 @@ def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
     return {**own, "KALPI_HOME": str(home), **extra}
 
 
-def start(folder: Path, extra: Mapping[str, str]) -> Stack:
-    """`make run`; the stack may not be ready yet."""
+def start(folder: Path, extra: Mapping[str, str], command: Sequence[str] = MAKE_RUN) -> Stack:
+    """The stack may not be ready yet."""
     free_ports = {f"KALPI_{name}_PORT": "0" for name in ("GATEWAY", "AUTH", "DATA", "INDICATOR", "RATELIMIT", "GATEWAY_METRICS")}
     with (folder / "up.log").open("ab") as log:
         process = subprocess.Popen(
-            ["make", "--no-print-directory", "run"],
+            command,
             cwd=ROOT,
             env=_environment(folder / ".kalpi", {**free_ports, **extra}),
             stdin=subprocess.DEVNULL,
@@ -87,13 +100,14 @@ def start(folder: Path, extra: Mapping[str, str]) -> Stack:
 def wait_ready(stack: Stack) -> None:
     deadline = time.monotonic() + _READY_S
     while not _ready(stack):
-        assert stack.process.poll() is None, f"make run ended:\n{stack.output()[-4000:]}"
+        assert stack.process.poll() is None, f"it ended:\n{stack.output()[-4000:]}"
         assert time.monotonic() < deadline, f"not ready:\n{stack.output()[-4000:]}"
         time.sleep(0.05)
 
 
 def _ready(stack: Stack) -> bool:
-    if not (stack.home / "demo.env").exists():
+    # an earlier run's demo.env has a URL where another may listen by now
+    if stack.owner is None or stack.state["phase"] != "ready":
         return False
     try:
         return httpx.get(f"{stack.url}/health/ready", timeout=2, trust_env=False).status_code == 200
@@ -107,9 +121,22 @@ def interrupt(stack: Stack) -> int:
     return stack.process.wait(_STOP_S)
 
 
+def descendants(of: Identity) -> set[Identity]:
+    """Every process below this one. Where there is no /proc, none."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parents[int(stat.parent.name)] = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+    below, found = {of.pid}, set[int]()
+    while below:
+        below = {pid for pid, parent in parents.items() if parent in below}
+        found |= below
+    return {identity for pid in found if (identity := Identity.of(pid)) is not None}
+
+
 @contextmanager
-def running_stack(folder: Path, extra: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    stack = start(folder, extra or {})
+def running_stack(folder: Path, extra: Mapping[str, str] | None = None, command: Sequence[str] = MAKE_RUN) -> Iterator[Stack]:
+    stack = start(folder, extra or {}, command)
     try:
         wait_ready(stack)
         yield stack

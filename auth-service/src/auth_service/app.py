@@ -25,7 +25,6 @@ from auth_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus
 from shared.ids import new_id
-from shared.logging import get_logger
 from shared.service import Shell, service_app
 from shared.settings import decode_key, load_settings
 from shared.tasks import end_task
@@ -34,7 +33,6 @@ __all__ = ["NAME", "create_app", "database_of", "hasher_of"]
 
 NAME = "auth-service"
 _COMMAND_S = 5.0
-_log = get_logger("relay")
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -46,24 +44,17 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
     facts = AuthFacts(bus)
     relay = Relay(database, facts, written)
-    relaying: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        nonlocal relaying
         async with database, hasher, bus:
             await facts.declare()
             app.state.services = _services(settings, database, hasher, clock)
             relaying = asyncio.create_task(relay.run())
-            relaying.add_done_callback(_log_failure)
             yield
             await end_task(relaying)
 
-    async def relay_runs() -> None:
-        if relaying is not None and relaying.done():
-            relaying.result()
-
-    checks = {"nats": bus.check, "postgres": database.check, "relay": relay_runs}
+    checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check}
     routers = [routes.router, admin.router, internal.internal, internal.well_known]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
@@ -95,8 +86,3 @@ def _services(settings: Settings, database: PostgresDatabase, hasher: Argon2Hash
         resolver=Resolver(database, clock),
         jwks=tokens.jwks,
     )
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        _log.error("the relay ended", exc_info=error)

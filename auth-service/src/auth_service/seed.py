@@ -3,7 +3,8 @@
     in   {"users": [{"username", "email", "password", "tier", "roles", "key_name", "api_key"}]}
     out  {"users": [{"username", "tier", "api_key"}]}
 
-May be run again: a user that exists stays as it is, and so does an `api_key` that is still valid; else a new one is made.
+May be run again: a user that exists stays as it is, and so does an `api_key` that is still valid; else a new one is made. One of
+that name with another tier or other roles is somebody else's, or was changed since: then nothing is done for anybody.
 """
 
 import asyncio
@@ -16,14 +17,14 @@ from auth_service.app import database_of, hasher_of
 from auth_service.domain.accounts import Accounts, NewUser
 from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.keys import KeyService
-from auth_service.domain.model import Origin
+from auth_service.domain.model import Origin, User
 from auth_service.settings import Settings
 from shared.clock import system_clock
-from shared.errors import KalpiError
+from shared.errors import Conflict, KalpiError
 from shared.ids import new_id
 from shared.settings import load_settings
 
-__all__ = ["SeedUser", "SeededUser", "seed"]
+__all__ = ["AnotherUser", "SeedUser", "SeededUser", "seed"]
 
 _ORIGIN = Origin(actor="svc:seed")
 
@@ -54,17 +55,39 @@ class _Done(BaseModel):
     users: list[SeededUser]
 
 
+class AnotherUser(Conflict):
+    """A key for them would be a key to rights that were not asked for, or to an account that somebody else registered."""
+
+    def __init__(self, asked: SeedUser, found: User) -> None:
+        super().__init__(
+            f"a user {found.username} is there already, with {_rights(found.tier, found.roles)}, "
+            f"where {_rights(asked.tier, asked.roles)} was asked for; nothing was changed"
+        )
+
+
+def _rights(tier: str, roles: tuple[str, ...]) -> str:
+    return f"tier {tier} and {'roles ' + ', '.join(roles) if roles else 'no roles'}"
+
+
 async def seed(settings: Settings, users: list[SeedUser]) -> list[SeededUser]:
-    """AlreadyRegistered when an address belongs to another user, InvalidInput for an unfit password, Unavailable."""
+    """AnotherUser when a name is somebody else's, AlreadyRegistered when an address is; InvalidInput for an unfit password."""
     async with database_of(settings, asyncio.Event()) as database, hasher_of(settings) as hasher:
         gate = PasswordGate(database, hasher, system_clock)
         accounts = Accounts(database, hasher, gate, system_clock, new_id)
         keys = KeyService(database, clock=system_clock, new_id=new_id, random=os.urandom)
-        return [await _seed(accounts, keys, user) for user in users]
+        # all before any: the first is not made when the last is refused
+        found = [await _found(accounts, user) for user in users]
+        return [await _seed(accounts, keys, user, known) for user, known in zip(users, found, strict=True)]
 
 
-async def _seed(accounts: Accounts, keys: KeyService, asked: SeedUser) -> SeededUser:
+async def _found(accounts: Accounts, asked: SeedUser) -> User | None:
     user = await accounts.find(asked.username)
+    if user is not None and (user.tier, set(user.roles)) != (asked.tier, set(asked.roles)):
+        raise AnotherUser(asked, user)
+    return user
+
+
+async def _seed(accounts: Accounts, keys: KeyService, asked: SeedUser, user: User | None) -> SeededUser:
     if user is None:
         new = NewUser(asked.username, asked.email, asked.password, tier=asked.tier, roles=asked.roles)
         user = await accounts.register(new, _ORIGIN)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from shared.settings import Port, SecretKey, ServiceSettings, decode_key, service_config
+from shared.settings import NatsUrl, Port, PostgresUrl, SecretKey, ServiceSettings, decode_key, service_config
 
 __all__ = ["Settings"]
 
@@ -12,12 +12,6 @@ __all__ = ["Settings"]
 def _seed(secret: SecretStr) -> SecretStr:
     if len(decode_key(secret.get_secret_value())) != 32:
         raise ValueError("an Ed25519 seed has exactly 32 bytes")
-    return secret
-
-
-def _postgres_url(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value().startswith(("postgresql://", "postgres://")):
-        raise ValueError("not postgresql://…")
     return secret
 
 
@@ -44,5 +38,5 @@ class Settings(ServiceSettings):
     hashing_threads: int = Field(default=2, ge=1)
     hashing_waiting: int = Field(default=16, ge=0)
     pool_size: int = Field(default=10, ge=2)
-    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] = Field(validation_alias="DATABASE_URL")
-    nats_url: SecretStr = Field(validation_alias="NATS_URL")
+    database_url: PostgresUrl = Field(validation_alias="DATABASE_URL")
+    nats_url: NatsUrl = Field(validation_alias="NATS_URL")

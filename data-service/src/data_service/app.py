@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from data_service.adapters.nats import BarFacts, Feed, declare_market_stream
+from data_service.adapters.nats import BarFacts, Feed, declare_market_streams
 from data_service.adapters.parquet import Overlay, load_store
 from data_service.api import routes
 from data_service.domain.live import LiveBars
@@ -35,10 +35,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.store = store = load_store(settings.bars_path, overlay)
         app.state.plans = plans
         async with redis, bus:
-            await declare_market_stream(bus)
+            facts = BarFacts(bus, store)
+            await declare_market_streams(bus, facts)
             await plans.start(bus)
-            facts = BarFacts(bus)
-            await facts.announce_changed(store)
+            await facts.announce_changed()
             Feed(bus, LiveBars(store, overlay, facts), shell.metrics).start()
             yield
 

@@ -1,5 +1,6 @@
 """The wiring of the gateway."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -27,6 +28,7 @@ from shared.limits.limiter import Limiter
 from shared.service import Shell, edge_app
 from shared.settings import load_settings
 from shared.store import open_store
+from shared.tasks import end_task
 
 __all__ = ["NAME", "create_app"]
 
@@ -61,15 +63,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     auth = AuthClient(clients[AUTH])
     keys = SigningKeys(auth, shell.clock)
     callers = Callers(auth, TokenVerifier(keys, shell.clock), shell.clock)
+    admission = Admission(Limiter(redis), plans, new_id)
     edge = Middleware(
         Edge,
         name=NAME,
         callers=callers,
-        admission=Admission(Limiter(redis), plans, new_id),
+        admission=admission,
         cache=AnswerCache(RedisAnswers(redis, shell.metrics), market),
         upstreams=upstreams,
         signer=shell.signer,
         max_body_bytes=settings.max_body_bytes,
+        trusted_proxies=settings.trusted_proxies,
     )
 
     @asynccontextmanager
@@ -80,7 +84,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 market.follow(bus)
                 follow_auth(bus, callers)
                 await keys.prefetch()
+                keeping = asyncio.create_task(admission.keep_slots())
                 yield
+                await end_task(keeping)
 
     async def store() -> None:
         await redis.ping()

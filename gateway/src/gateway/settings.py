@@ -1,14 +1,21 @@
 """What the gateway reads from its environment."""
 
-from pydantic import Field, SecretStr
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated
 
-from shared.settings import Port, ServiceSettings, Urls, service_config
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from shared.settings import NatsUrl, Port, RedisUrl, ServiceSettings, Urls, service_config, split_list
 
 __all__ = ["Settings"]
 
 
 class Settings(ServiceSettings):
-    """`upstream_timeout_s` is the longest wait for the next bytes of a service; `max_body_bytes` what a client may send."""
+    """`upstream_timeout_s` is the longest wait for the next bytes of a service; `max_body_bytes` what a client may send.
+
+    `trusted_proxies` are the networks whose X-Forwarded-For is believed.
+    """
 
     model_config = service_config("GATEWAY_")
     port: Port = 8080
@@ -19,5 +26,6 @@ class Settings(ServiceSettings):
     ratelimit_urls: Urls
     upstream_timeout_s: float = Field(default=2.0, gt=0)
     max_body_bytes: int = Field(default=1 << 20, ge=0)
-    redis_url: SecretStr = Field(validation_alias="REDIS_URL")
-    nats_url: SecretStr = Field(validation_alias="NATS_URL")
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_list)] = ()
+    redis_url: RedisUrl = Field(validation_alias="REDIS_URL")
+    nats_url: NatsUrl = Field(validation_alias="NATS_URL")

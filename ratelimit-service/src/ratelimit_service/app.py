@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await published.is_kept()
 
     checks = {"nats": bus.check, "redis": store}
-    return service_app(shell, lifespan=lifespan, routers=[routes.public, routes.internal], checks=checks)
+    return service_app(shell, lifespan=lifespan, routers=[routes.public], checks=checks)
 
 
 def _control_of(file: FilePlans, published: PublishedPlans) -> PlanControl:

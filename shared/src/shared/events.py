@@ -3,6 +3,9 @@
 A follower is one ephemeral consumer per process: it sees every fact while it lives, and calls `on_gap` whenever it may have
 missed one (first start, reconnection, lost consumer), so that whoever caches can forget. A worker shares a durable consumer with
 its replicas: each fact is handled by one of them, redelivered when that fails, and dead-lettered after `MAX_DELIVERIES`.
+
+Followers and workers try again for ever: when NATS has lost a stream, they go on once its publisher has made it again
+(`shared.streams`).
 """
 
 import asyncio
@@ -17,17 +20,18 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
-from nats.js.errors import Error as JetStreamError
-from nats.js.errors import NotFoundError
+from nats.js.errors import NoStreamResponseError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.ids import IdFactory
 from shared.logging import get_logger
-from shared.subjects import DEAD_LETTER_STREAM
+from shared.streams import OUTAGES, Hook, Streams, report
+from shared.subjects import DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECTS
+from shared.tasks import end_task
 from shared.telemetry import inject_context
 
 __all__ = ["DeliverPolicy", "EventBus", "Fact", "Follower", "Handler", "RejectedFact"]
@@ -79,14 +83,13 @@ class EventBus:
             reconnected_cb=self._on_reconnected,
         )
         self._js = self._nats.jetstream(timeout=2.0)
+        self.streams = Streams(self._js)
+        self._tasks.append(asyncio.create_task(self.streams.keep(lambda: self.connected), name="keep streams"))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._closing = True
-        for task in [*self._tasks, *(follower.consuming for follower in self._followers)]:
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(end_task, self._tasks))
         if not self._nats.is_connected:
             # there is nobody to send it to, and nats-py, stumbling over the lost transport, would leave its socket open
             self._nats._pending, self._nats._pending_data_size = [], 0  # noqa: SLF001 - no public way to drop it
@@ -102,21 +105,17 @@ class EventBus:
         return self._js
 
     @property
+    def client(self) -> Client:
+        return self._nats
+
+    @property
     def connected(self) -> bool:
         return self._nats.is_connected
 
     async def check(self) -> None:
-        """For health: raises when NATS does not answer."""
+        """For health: raises when NATS does not answer, or has lost a stream that this process declared."""
         await self._nats.flush(timeout=1)
-
-    async def declare(self, stream: str, subjects: Sequence[str], *, max_age_s: float, max_bytes: int) -> None:
-        """Creates the stream, or brings it to this configuration; its publisher does this at start."""
-        config = StreamConfig(name=stream, subjects=list(subjects), max_age=max_age_s, max_bytes=max_bytes)
-        try:
-            await self._js.stream_info(stream)
-            await self._js.update_stream(config)
-        except NotFoundError:
-            await self._js.add_stream(config)
+        await self.streams.check()
 
     async def publish(
         self, subject: str, data: dict[str, Any], *, fact_id: UUID | None = None, occurred_at: datetime | None = None
@@ -133,10 +132,17 @@ class EventBus:
         )
         body = orjson.dumps(fact.model_dump(mode="json"))
         try:
-            await self._js.publish(subject, body, headers={"Nats-Msg-Id": str(fact.id)})
-        except (NatsError, JetStreamError, TimeoutError) as error:
+            await self._send(subject, body, {"Nats-Msg-Id": str(fact.id)})
+        except (NatsError, TimeoutError) as error:
             raise Unavailable(f"a fact could not be published ({type(error).__name__})") from error
         return fact
+
+    async def _send(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        try:
+            await self._js.publish(subject, body, headers=headers)
+        except NoStreamResponseError:
+            await self.streams.mend()
+            await self._js.publish(subject, body, headers=headers)
 
     def follow(
         self,
@@ -144,7 +150,7 @@ class EventBus:
         subjects: Sequence[str],
         handler: Handler,
         *,
-        on_gap: Callable[[], Awaitable[None]],
+        on_gap: Hook,
         deliver: DeliverPolicy = DeliverPolicy.NEW,
     ) -> "Follower":
         """Starts a follower; `deliver=LAST_PER_SUBJECT` replays the newest fact of each subject after every gap."""
@@ -171,11 +177,14 @@ class EventBus:
             try:
                 await self._js.add_consumer(stream, config)
                 consumer = await self._js.pull_subscribe_bind(consumer=durable, stream=stream)
-                while not self._closing:
-                    for message in await _fetch(consumer):
-                        await self._deliver(message, durable, handler)
-            except (NatsError, JetStreamError, OSError) as error:
-                _log.warning("worker interrupted", durable=durable, error=type(error).__name__)
+                try:
+                    while not self._closing:
+                        for message in await _fetch(consumer):
+                            await self._deliver(message, durable, handler)
+                finally:
+                    await _close(consumer)
+            except Exception as error:  # noqa: BLE001 - a worker that ended would leave its facts lying, and nobody would know
+                report("worker interrupted", error, durable=durable)
                 await asyncio.sleep(_RETRY_S)
 
     async def _deliver(self, message: Msg, durable: str, handler: Handler) -> None:
@@ -197,8 +206,9 @@ class EventBus:
             await message.ack()
 
     async def _dead_letter(self, message: Msg, durable: str) -> None:
-        await self.declare(DEAD_LETTER_STREAM, ["kalpi.dlq.>"], max_age_s=30 * 86400, max_bytes=256 << 20)
-        await self._js.publish(f"kalpi.dlq.{durable}", message.data, headers={"Kalpi-Subject": message.subject})
+        if DEAD_LETTER_STREAM not in self.streams:
+            await self.streams.declare(DEAD_LETTER_STREAM, [DEAD_LETTER_SUBJECTS], max_age_s=30 * 86400, max_bytes=256 << 20)
+        await self._send(f"kalpi.dlq.{durable}", message.data, {"Kalpi-Subject": message.subject})
         await message.term()
 
     async def _on_error(self, error: Exception) -> None:
@@ -212,6 +222,8 @@ class EventBus:
     async def _on_reconnected(self) -> None:
         for follower in self._followers:
             follower.restart()
+        # by the task that keeps them: nats-py awaits us, and would take our error for one of the connection
+        self.streams.look()
 
 
 class Follower:
@@ -224,7 +236,7 @@ class Follower:
         stream: str,
         subjects: Sequence[str],
         handler: Handler,
-        on_gap: Callable[[], Awaitable[None]],
+        on_gap: Hook,
         deliver: DeliverPolicy,
     ) -> None:
         self._bus = bus
@@ -235,7 +247,7 @@ class Follower:
         self._deliver = deliver
         self._caught_up = False
         self._life = 0
-        self.consuming: asyncio.Task[None] | None = None
+        self._again = asyncio.Event()
 
     @property
     def current(self) -> bool:
@@ -248,20 +260,22 @@ class Follower:
 
     def restart(self) -> None:
         self.lose()
-        if self.consuming is not None:
-            self.consuming.cancel()
+        self._again.set()
 
     async def run(self) -> None:
         while not self._bus.closing:
-            self.consuming = asyncio.create_task(self._consume(self._life))
+            self._again.clear()
+            consuming = asyncio.create_task(self._consume(self._life))
+            again = asyncio.create_task(self._again.wait())
             try:
-                await asyncio.wait({self.consuming})
+                await asyncio.wait({consuming, again}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                self.consuming.cancel()
-                await asyncio.gather(self.consuming, return_exceptions=True)
-            if not self.consuming.cancelled() and (error := self.consuming.exception()):
-                if not isinstance(error, (NatsError, JetStreamError, OSError)):
-                    _log.error("follower failed", stream=self._stream, exc_info=error)
+                await end_task(again)
+                await end_task(consuming)
+                await asyncio.gather(consuming, return_exceptions=True)
+            if not consuming.cancelled() and (error := consuming.exception()):
+                if not isinstance(error, OUTAGES):
+                    report("follower failed", error, stream=self._stream)
                 await asyncio.sleep(_RETRY_S)
 
     async def _consume(self, life: int) -> None:
@@ -275,6 +289,9 @@ class Follower:
         )
         info = await js.add_consumer(self._stream, config)
         consumer = await js.pull_subscribe_bind(consumer=info.name, stream=self._stream)
+        # a request whose consumer is gone ends at its time-out only, for nats-py does not pass on what the server says of it
+        deleted = f"$JS.EVENT.ADVISORY.CONSUMER.DELETED.{self._stream}.{info.name}"
+        watch = await self._bus.client.subscribe(deleted, cb=self._on_deleted)
         try:
             await self._on_gap()
             pending = info.num_pending or 0
@@ -286,7 +303,10 @@ class Follower:
                     pending -= 1
         finally:
             self._caught_up = False
-            await asyncio.shield(_close(consumer))
+            await asyncio.shield(_close(watch, consumer))
+
+    async def _on_deleted(self, _advisory: Msg) -> None:
+        self.restart()
 
 
 async def _fetch(consumer: Any) -> list[Msg]:
@@ -297,11 +317,10 @@ async def _fetch(consumer: Any) -> list[Msg]:
     return messages
 
 
-async def _close(consumer: Any) -> None:
-    try:
-        await consumer.unsubscribe()
-    except NatsError:
-        return
+async def _close(*subscriptions: Any) -> None:
+    for subscription in subscriptions:
+        with suppress(NatsError):
+            await subscription.unsubscribe()
 
 
 def _parse(message: Msg) -> Fact | None:

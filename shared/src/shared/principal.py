@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.clock import Clock
 from shared.errors import Forbidden, Unauthenticated
 from shared.limits.plans import Entitlements
-from shared.settings import decode_key
+from shared.settings import parse_principal_keys
 
 __all__ = ["HEADER", "LIFETIME", "Envelope", "EnvelopeSigner", "EnvelopeVerifier", "KeyRing", "Principal"]
 
@@ -73,13 +73,7 @@ class KeyRing:
 
     @classmethod
     def parse(cls, text: str) -> "KeyRing":
-        keys: dict[str, bytes] = {}
-        for entry in filter(None, (part.strip() for part in text.split(","))):
-            kid, separator, encoded = entry.partition(":")
-            if not (kid and separator):
-                raise ValueError("an entry is not kid:key")
-            keys[kid] = decode_key(encoded)
-        return cls(keys)
+        return cls(parse_principal_keys(text))
 
     def sign(self, kid: str, payload: bytes) -> bytes | None:
         """None for an unknown kid."""

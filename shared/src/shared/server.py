@@ -4,14 +4,17 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shared.context import sane_request_id
 from shared.health import Readiness
 from shared.logging import configure_logging, get_logger
+from shared.problems import MEDIA_TYPE, problem_body
 from shared.settings import ServiceSettings
 
 __all__ = ["StrictProtocol", "serve"]
@@ -20,7 +23,7 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 * 1024
 HEADER_DEADLINE_S = 10.0
 DRAIN_S = 30
-_REFUSALS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+_LONGEST_INSTANCE = 2048
 _log = get_logger("server")
 
 
@@ -28,10 +31,12 @@ class StrictProtocol(HttpToolsProtocol):
     """httptools answers 200 to 10,000 headers and to no or two Hosts, and waits for ever for half a header; this does not.
 
     Bounds: 100 header fields and 64 KiB of them (431, RFC 6585, section 5), exactly one Host (400, RFC 9112, section 3.2),
-    a complete header within 10 s (408).
+    a complete header within 10 s (408). Each refusal, like httptools' own of what is no HTTP, is a problem and closes the
+    connection: where the next request would begin is not known.
     """
 
     _header_bytes = 0
+    _in_message = False
     _refused = False
     _header_timer: asyncio.TimerHandle | None = None
 
@@ -50,6 +55,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._header_bytes = 0
+        self._in_message = True
         self._start_header_timer()
 
     def on_url(self, url: bytes) -> None:
@@ -59,7 +65,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)
         if len(self.headers) >= MAX_HEADERS:
-            self._refuse(431)
+            self._refuse(431, f"more than {MAX_HEADERS} header fields")
         if not self._refused:
             super().on_header(name, value)
 
@@ -68,32 +74,67 @@ class StrictProtocol(HttpToolsProtocol):
         if self._refused:
             return
         if sum(name == b"host" for name, _ in self.headers) != 1:
-            self._refuse(400)
+            self._refuse(400, "exactly one Host is required")
             return
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
+        self._refuse(400, "this is not well-formed HTTP/1.1")
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(431)
+            self._refuse(431, f"more than {MAX_HEADER_BYTES} bytes of header")
 
     def _start_header_timer(self) -> None:
         self._stop_header_timer()
-        self._header_timer = self.loop.call_later(HEADER_DEADLINE_S, self._refuse, 408)
+        self._header_timer = self.loop.call_later(
+            HEADER_DEADLINE_S, self._refuse, 408, f"the header was not complete within {HEADER_DEADLINE_S:.0f} s"
+        )
 
     def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
 
-    def _refuse(self, status: int) -> None:
+    def _refuse(self, status: int, detail: str) -> None:
         if self._refused:
             return
         self._refused = True
         self._stop_header_timer()
-        reason = _REFUSALS[status]
-        self.transport.write(b"HTTP/1.1 %d %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % (status, reason))
+        # whatever came in the middle of an answer would be taken for a part of it
+        if not self._answering():
+            self.transport.write(self._refusal(status, detail))
         self.transport.close()
+
+    def _answering(self) -> bool:
+        """Whether an answer has begun, or may have: one is while others wait behind it."""
+        newest: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out
+        return bool(self.pipeline) or (newest is not None and newest.response_started and not newest.response_complete)
+
+    def _refusal(self, status: int, detail: str) -> bytes:
+        """The whole answer; between two messages, what is known of the last one is not about what came after it."""
+        headers = self.headers if self._in_message else []
+        target = self.url.partition(b"?")[0] if self._in_message else b""
+        instance = target.decode("latin-1") if len(target) <= _LONGEST_INSTANCE else ""
+        request_id = sane_request_id(dict(headers).get(b"x-request-id"))
+        _log.info("refused", status=status, detail=detail, request_id=request_id)
+        title = HTTPStatus(status).phrase
+        slug = title.lower().replace(" ", "-")
+        body = problem_body(status, slug, title, detail, instance=instance, members={"request_id": request_id})
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode()),
+            (b"connection", b"close"),
+        ]
+        lines = [b"HTTP/1.1 %d %b" % (status, title.encode()), *(b"%b: %b" % field for field in fields)]
+        return b"\r\n".join([*lines, b"", body])
 
 
 def serve(service: str, settings: ServiceSettings, create_app: Callable[[Any], FastAPI]) -> None:

@@ -3,16 +3,33 @@
 import base64
 import binascii
 import sys
-from typing import Annotated, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Literal, NoReturn, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.functional_validators import BeforeValidator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["EX_CONFIG", "Port", "SecretKey", "ServiceSettings", "Urls", "decode_key", "load_settings", "service_config"]
+__all__ = [
+    "EX_CONFIG",
+    "NatsUrl",
+    "Port",
+    "PostgresUrl",
+    "RedisUrl",
+    "SecretKey",
+    "ServiceSettings",
+    "Urls",
+    "decode_key",
+    "load_settings",
+    "parse_principal_keys",
+    "service_config",
+    "split_list",
+]
 
 EX_CONFIG = 78
 """Exit code of a process whose settings are missing or unfit (sysexits.h)."""
+_ESCAPES = "in a password, / ? # and @ are written %2F %3F %23 and %40"
 
 
 def decode_key(text: str) -> bytes:
@@ -28,18 +45,104 @@ def decode_key(text: str) -> bytes:
     return key
 
 
-def _fit_key(secret: SecretStr) -> SecretStr:
-    decode_key(secret.get_secret_value())
-    return secret
+def parse_principal_keys(text: str) -> dict[str, bytes]:
+    """Keys by their kid, newest first, from `kid:base64url`, comma-separated; ValueError when that is not what it is."""
+    keys: dict[str, bytes] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        kid, separator, encoded = entry.partition(":")
+        if not (kid and separator):
+            raise ValueError("an entry is not kid:key")
+        if kid in keys:
+            raise ValueError("two keys have the same kid")
+        keys[kid] = decode_key(encoded)
+    if not keys:
+        raise ValueError("no principal key")
+    return keys
 
 
-def _split(value: object) -> object:
+def _secret(check: Callable[[str], object]) -> AfterValidator:
+    """Holds a secret to `check`, which raises a ValueError that does not repeat it."""
+
+    def checked(secret: SecretStr) -> SecretStr:
+        check(secret.get_secret_value())
+        return secret
+
+    return AfterValidator(checked)
+
+
+def _parts(url: str, *schemes: str) -> SplitResult:
+    """The parts of a URL of one of the schemes. The library's own errors repeat what may be a piece of a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("not a URL") from None
+    if parts.scheme not in schemes or not url.lower().startswith(f"{parts.scheme}://"):
+        raise ValueError(f"not {' or '.join(f'{scheme}://…' for scheme in schemes)}")
+    return parts
+
+
+def _needs_host(parts: SplitResult) -> None:
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"the port is not a number from 0 to 65535 ({_ESCAPES})") from None
+    if not parts.hostname:
+        raise ValueError("it names no host")
+
+
+def _fit_redis(url: str) -> None:
+    """What redis-py takes: a socket has a path, a server a host."""
+    parts = _parts(url, "redis", "rediss", "unix")
+    if parts.scheme != "unix":
+        _needs_host(parts)
+    elif not parts.path:
+        raise ValueError("it names no socket")
+
+
+def _fit_nats(url: str) -> None:
+    """What nats-py takes, but for a host alone: what is then meant is a guess."""
+    _needs_host(_parts(url, "nats", "tls", "ws", "wss"))
+
+
+def _fit_postgres(url: str) -> None:
+    """asyncpg takes several hosts with their ports, or none and a socket's folder in a parameter."""
+    parts = _parts(url, "postgresql", "postgres")
+    if parts.netloc.count("@") > 1:
+        raise ValueError(f"more than one @ ({_ESCAPES})")
+    for host in filter(None, parts.netloc.rpartition("@")[2].split(",")):
+        _needs_host(_parts(f"postgres://{host}", "postgres"))
+
+
+def _fit_http(url: str) -> str:
+    _needs_host(_parts(url, "http", "https"))
+    return url
+
+
+def _fit_endpoint(url: str) -> str:
+    return url and _fit_http(url)
+
+
+def _fit_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_fit_http(url) for url in urls)
+
+
+def split_list(value: object) -> object:
+    """For `BeforeValidator`: a list is comma-separated in the environment."""
     return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-SecretKey = Annotated[SecretStr, AfterValidator(_fit_key)]
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+SecretKey = Annotated[SecretStr, _secret(decode_key)]
+PrincipalKeys = Annotated[SecretStr, _secret(parse_principal_keys)]
+RedisUrl = Annotated[SecretStr, _secret(_fit_redis)]
+NatsUrl = Annotated[SecretStr, _secret(_fit_nats)]
+PostgresUrl = Annotated[SecretStr, _secret(_fit_postgres)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_lower)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list), Field(min_length=1), AfterValidator(_fit_urls)]
 """One or more base URLs of a service, comma-separated in the environment."""
 
 
@@ -55,10 +158,12 @@ class ServiceSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: Port
     fd: int | None = None
-    log_level: str = "info"
+    log_level: LogLevel = "info"
     drain_delay_s: float = Field(default=0.0, ge=0)
-    principal_keys: SecretStr = Field(validation_alias="KALPI_PRINCIPAL_KEYS")
-    otlp_endpoint: str = Field(default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    principal_keys: PrincipalKeys = Field(validation_alias="KALPI_PRINCIPAL_KEYS")
+    otlp_endpoint: Annotated[str, AfterValidator(_fit_endpoint)] = Field(
+        default="", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -74,8 +179,11 @@ def load_settings(cls: type[S]) -> S:
 
 def _refuse(cls: type[BaseSettings], error: ValidationError) -> NoReturn:
     prefix = cls.model_config.get("env_prefix", "")
+    told: dict[str, str] = {}
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0])
         variable = name if name.isupper() else f"{prefix}{name}".upper()
-        sys.stderr.write(f"{variable}: {fault['msg']}\n")
+        # a list has a fault for each entry and each type an entry might have had: the first says enough
+        told.setdefault(variable, fault["msg"].removeprefix("Value error, "))
+    sys.stderr.writelines(f"{variable}: {message}\n" for variable, message in told.items())
     sys.exit(EX_CONFIG)

@@ -1,5 +1,6 @@
-"""Unknown query parameters are refused, never ignored: a misspelt parameter must not silently give another answer."""
+"""Query parameters that are unknown or given twice are refused, never ignored: neither may silently give another answer."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from fastapi import Depends, Request
@@ -35,10 +36,14 @@ def _refuse_unknown_query(request: Request) -> None:
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute) or (route.openapi_extra or {}).get("x-own-query"):
         return
-    unknown = sorted(set(request.query_params) - known_query_parameters(route))
-    if unknown:
-        errors = [{"loc": ["query", name], "msg": "unknown parameter", "type": "extra_forbidden"} for name in unknown]
-        raise InvalidInput(f"unknown query parameters: {', '.join(unknown)}", errors)
+    times = Counter(name for name, _ in request.query_params.multi_items())
+    known = known_query_parameters(route)
+    errors = [
+        {"loc": ["query", name], "msg": "unknown parameter", "type": "extra_forbidden"} for name in times if name not in known
+    ]
+    errors += [{"loc": ["query", name], "msg": "given twice", "type": "value_error"} for name in times if times[name] > 1]
+    if errors:
+        raise InvalidInput(f"unfit query parameters: {', '.join(str(error['loc'][1]) for error in errors)}", errors)
 
 
 RefuseUnknownQuery = Depends(_refuse_unknown_query)

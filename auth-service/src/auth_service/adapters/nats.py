@@ -16,7 +16,7 @@ class AuthFacts:
         self._bus = bus
 
     async def declare(self) -> None:
-        await self._bus.declare(AUTH_STREAM, [AUTH_SUBJECTS], max_age_s=_WEEK_S, max_bytes=_STREAM_BYTES)
+        await self._bus.streams.declare(AUTH_STREAM, [AUTH_SUBJECTS], max_age_s=_WEEK_S, max_bytes=_STREAM_BYTES)
 
     async def publish(self, event: AuditEvent) -> None:
         """The event's id is the fact's, so one that is published again is dropped by NATS or by its reader."""

@@ -15,6 +15,7 @@ from shared.logging import get_logger
 __all__ = ["Relay"]
 
 BATCH = 100
+_LONGEST_S = 30.0
 _log = get_logger("relay")
 
 
@@ -26,30 +27,45 @@ class Relay:
         self._publisher = publisher
         self._written = written
         self._poll_s = poll_s
+        self._failure: Exception | None = None
+
+    async def check(self) -> None:
+        """For health: Unavailable when the last round failed, for then facts are waiting."""
+        if self._failure is not None:
+            raise Unavailable(f"facts are waiting ({type(self._failure).__name__})")
 
     async def run(self) -> None:
+        wait_s = self._poll_s
         while True:
             self._written.clear()
             try:
                 taken = await self.relay_batch()
             except Unavailable as error:
+                self._failure = error
                 _log.warning("facts are waiting", why=error.detail)
                 await asyncio.sleep(self._poll_s)
                 continue
+            except Exception as error:  # noqa: BLE001 - a relay that ended would tell of no revocation any more
+                self._failure = error
+                _log.exception("facts are not relayed")
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_S)
+                continue
+            self._failure, wait_s = None, self._poll_s
             if taken < BATCH:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_s):
                         await self._written.wait()
 
     async def relay_batch(self) -> int:
-        """How many were published; Unavailable when the publisher failed, after marking those that went before."""
-        failure: Unavailable | None = None
+        """How many were published; raises what the publisher failed with, after marking those that went before."""
+        failure: Exception | None = None
         published: list[AuditEvent] = []
         async with self._database.transaction() as tx:
             for event in await tx.outbox.take(BATCH):
                 try:
                     await self._publisher.publish(event)
-                except Unavailable as error:
+                except Exception as error:  # noqa: BLE001 - raised below; unmarked, those that went before would go every round
                     failure = error
                     break
                 published.append(event)

@@ -1,5 +1,6 @@
 """Live bars in, data versions out."""
 
+import asyncio
 from datetime import date
 from typing import Literal
 
@@ -13,34 +14,55 @@ from data_service.domain.live import LiveBars
 from data_service.domain.store import BarStore
 from shared.events import EventBus, Fact, RejectedFact
 from shared.metrics import Metrics
-from shared.subjects import BARS_SUBJECTS, FEED_SUBJECTS, MARKET_STREAM, SYMBOL_PATTERN, bars_subject
+from shared.subjects import BARS_SUBJECTS, FEED_STREAM, FEED_SUBJECTS, MARKET_STREAM, SYMBOL_PATTERN, bars_subject
 
-__all__ = ["BarFacts", "Feed", "declare_market_stream"]
+__all__ = ["BarFacts", "Feed", "declare_market_streams"]
 
 _WEEK_S = 7 * 86_400
-_STREAM_BYTES = 512 << 20
+_FEED_BYTES = 448 << 20
+# one fact of some 300 bytes for each of 200,000 symbols
+_BARS_BYTES = 64 << 20
 _WORKER = "data-service-feed"
 
 
-async def declare_market_stream(bus: EventBus) -> None:
-    await bus.declare(MARKET_STREAM, [FEED_SUBJECTS, BARS_SUBJECTS], max_age_s=_WEEK_S, max_bytes=_STREAM_BYTES)
+async def declare_market_streams(bus: EventBus, facts: "BarFacts") -> None:
+    # in this order: KALPI_MARKET once held the feed's subjects too, and no two streams may hold the same
+    await bus.streams.declare(
+        MARKET_STREAM,
+        [BARS_SUBJECTS],
+        max_age_s=0,
+        max_bytes=_BARS_BYTES,
+        max_msgs_per_subject=1,
+        on_new=facts.announce_changed,
+    )
+    await bus.streams.declare(FEED_STREAM, [FEED_SUBJECTS], max_age_s=_WEEK_S, max_bytes=_FEED_BYTES)
 
 
 class BarFacts:
     """`kalpi.market.bars.v1.<symbol>`: the newest data version of a symbol."""
 
-    def __init__(self, bus: EventBus) -> None:
+    def __init__(self, bus: EventBus, store: BarStore) -> None:
         self._bus = bus
+        self._store = store
+        # one announcement at a time, so that the last one of a symbol is its newest
+        self._turn = asyncio.Lock()
 
     async def announce(self, bars: Bars) -> None:
+        async with self._turn:
+            await self._publish(bars)
+
+    async def announce_changed(self) -> None:
+        """The symbols whose bars are not those last announced: at start for caches that outlived the change, and when NATS has
+        lost what was announced."""
+        for symbol in self._store.symbols():
+            async with self._turn:
+                bars = self._store.stored(symbol)
+                if await self._last_announced(symbol) != bars.data_version:
+                    await self._publish(bars)
+
+    async def _publish(self, bars: Bars) -> None:
         data = {"symbol": bars.symbol, "data_version": bars.data_version, "interval": "1day"}
         await self._bus.publish(bars_subject(bars.symbol), data)
-
-    async def announce_changed(self, store: BarStore) -> None:
-        """At start: the symbols whose bars are not those last announced, for caches that outlived the change."""
-        for bars in store:
-            if await self._last_announced(bars.symbol) != bars.data_version:
-                await self.announce(bars)
 
     async def _last_announced(self, symbol: str) -> str | None:
         try:
@@ -77,7 +99,7 @@ class Feed:
         self._taken = metrics.counter("kalpi_data_feed_bars", "Bars of live feeds", ("outcome",))
 
     def start(self) -> None:
-        self._bus.work(MARKET_STREAM, [FEED_SUBJECTS], _WORKER, self._on_bar)
+        self._bus.work(FEED_STREAM, [FEED_SUBJECTS], _WORKER, self._on_bar)
 
     async def _on_bar(self, fact: Fact) -> None:
         try:

@@ -7,10 +7,9 @@ import numpy as np
 
 from data_service.domain.bars import PRICES, Bars, Floats
 
-__all__ = ["ADJUSTMENTS", "Adjustment", "adjust"]
+__all__ = ["Adjustment", "adjust"]
 
 Adjustment = Literal["split_dividend", "split", "none"]
-ADJUSTMENTS: tuple[Adjustment, ...] = ("split_dividend", "split", "none")
 
 
 def adjust(bars: Bars, mode: Adjustment) -> Bars:

@@ -2,8 +2,6 @@
 
 NotFound
 └── UnknownSymbol
-Conflict
-└── DataChanged          a cursor made on other bars
 ValueError
 └── UnfitBars            a file or a bar that is refused; every fault named
 """

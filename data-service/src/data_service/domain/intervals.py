@@ -10,10 +10,9 @@ import numpy.typing as npt
 from data_service.domain.bars import Bars, Dates
 from shared.errors import InvalidInput
 
-__all__ = ["INTERVALS", "SERVED", "Interval", "resample"]
+__all__ = ["SERVED", "Interval", "resample"]
 
 Interval = Literal["1min", "5min", "15min", "30min", "1h", "4h", "1day", "1week", "1month"]
-INTERVALS: tuple[Interval, ...] = ("1min", "5min", "15min", "30min", "1h", "4h", "1day", "1week", "1month")
 _MONDAY_BASED = 3  # 1970-01-01 was a Thursday
 
 _PERIODS: dict[str, Callable[[Dates], npt.NDArray[np.int64]]] = {

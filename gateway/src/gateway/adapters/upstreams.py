@@ -16,7 +16,6 @@ from shared.telemetry import Telemetry, inject_context
 
 __all__ = ["BrokenAnswer", "Outgoing", "UpstreamAnswer", "Upstreams"]
 
-_WHOLE_S = 60.0
 _CHUNK = 64 * 1024
 _CONNECTIONS = 256
 # RFC 9110, section 7.6.1, and what this hop says for itself
@@ -87,7 +86,7 @@ class Upstreams:
         self._urls = {service: tuple(instances) for service, instances in urls.items()}
         self._turn = itertools.count()
         self._tracer = telemetry.tracer
-        self._timeout = aiohttp.ClientTimeout(total=_WHOLE_S, connect=timeout_s, sock_read=timeout_s)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=timeout_s, sock_read=timeout_s)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(

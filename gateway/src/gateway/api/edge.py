@@ -3,12 +3,15 @@
 authenticate → look in the cache → limit → answer, or forward with a signed principal. A request that is refused has cost nothing.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.adapters.upstreams import Outgoing, UpstreamAnswer, Upstreams
+from gateway.adapters.answers import LONGEST
+from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
 from gateway.api.exchange import Exchange
+from gateway.domain.addresses import Network
 from gateway.domain.admission import Admission
 from gateway.domain.caching import SURROGATE_KEY, AnswerCache, cache_key
 from gateway.domain.callers import Callers
@@ -20,12 +23,16 @@ from shared.context import current_request_id
 from shared.errors import KalpiError, Unauthenticated
 from shared.limits.fields import ratelimit_fields
 from shared.limits.plans import Entitlements, Plan
+from shared.logging import get_logger
 from shared.principal import HEADER, EnvelopeSigner, Principal
 from shared.problems import problem_response
 
 __all__ = ["Edge"]
 
-_MOST_CACHED = 1 << 20
+_PIECE_S = 30.0
+"""How long a client may take to read 64 KiB; one that takes longer would hold a connection to a service."""
+
+_log = get_logger("edge")
 _HANDED_ON = ("accept", "content-type")
 """All of a client's headers that a service sees; who the client is, it learns from the signed principal alone."""
 
@@ -44,6 +51,7 @@ class Edge:
         upstreams: Upstreams,
         signer: EnvelopeSigner,
         max_body_bytes: int,
+        trusted_proxies: Sequence[Network],
     ) -> None:
         self._app = app
         self._nobody = Principal.service(name)
@@ -53,6 +61,7 @@ class Edge:
         self._upstreams = upstreams
         self._signer = signer
         self._max_body_bytes = max_body_bytes
+        self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = route_of(scope["raw_path"]) if scope["type"] == "http" else None
@@ -60,11 +69,14 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})["route"] = route.path
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(scope, receive, send, self._trusted_proxies)
         try:
             await self._serve(route, exchange)
         except KalpiError as error:
             await problem_response(error, exchange.path)(scope, receive, exchange.send)
+        except BrokenAnswer as error:
+            # nothing more can be said to the client: the server closes a connection whose answer was not completed
+            _log.warning("answer broken off", path=exchange.path, why=str(error))
 
     async def _serve(self, route: Route, exchange: Exchange) -> None:
         if route.access == "open":
@@ -136,12 +148,7 @@ class Edge:
 
 def _may_be_kept(upstream: UpstreamAnswer) -> bool:
     length = upstream.header(b"content-length")
-    return (
-        upstream.status == 200
-        and upstream.header(SURROGATE_KEY) is not None
-        and length is not None
-        and int(length) <= _MOST_CACHED
-    )
+    return upstream.status == 200 and upstream.header(SURROGATE_KEY) is not None and length is not None and int(length) <= LONGEST
 
 
 async def _send_whole(exchange: Exchange, answer: Answer) -> None:
@@ -161,7 +168,11 @@ async def _stream(exchange: Exchange, upstream: UpstreamAnswer) -> None:
         return
     await exchange.start(upstream.status, _told(upstream.headers))
     async for piece in upstream.pieces():
-        await exchange.piece(piece, more=True)
+        try:
+            async with asyncio.timeout(_PIECE_S):
+                await exchange.piece(piece, more=True)
+        except TimeoutError:
+            raise BrokenAnswer("the client reads too slowly") from None
     await exchange.piece(b"", more=False)
 
 

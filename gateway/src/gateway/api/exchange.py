@@ -1,9 +1,10 @@
 """One request as the edge sees it, and the answer on its way out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.domain.addresses import Network, client_address
 from gateway.domain.errors import BodyTooLarge
 from shared.errors import InvalidInput
 
@@ -13,7 +14,7 @@ __all__ = ["Exchange"]
 class Exchange:
     """`add` puts a header on whatever will be answered."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, trusted_proxies: Sequence[Network]) -> None:
         self.scope = scope
         self.receive = receive
         self._send = send
@@ -22,13 +23,14 @@ class Exchange:
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
-        self.client_ip: str = scope["client"][0] if scope.get("client") else ""
+        peer = scope["client"][0] if scope.get("client") else ""
+        self.client_ip = client_address(peer, self.header(b"x-forwarded-for"), trusted_proxies)
 
     @property
     def target(self) -> str:
-        """Path and query, as they were sent."""
+        """Path and query as they were sent; the server refuses what is not ASCII."""
         raw: bytes = self.scope["raw_path"]
-        return (raw + b"?" + self.query if self.query else raw).decode("latin-1")
+        return (raw + b"?" + self.query if self.query else raw).decode("ascii")
 
     def header_values(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.scope["headers"] if key == name]

@@ -1,5 +1,6 @@
 """What a request costs its caller, and whether that may still be spent."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from shared.principal import Principal
 
 __all__ = ["Admission"]
 
+RENEW_SLOTS_S = 20.0
 _log = get_logger("limits")
 
 
@@ -32,6 +34,7 @@ class Admission:
         self._limiter = limiter
         self._plans = plans
         self._new_id = new_id
+        self._held: dict[str, tuple[str, int]] = {}
 
     def plan_of(self, principal: Principal) -> Plan:
         """NoPlan for a tier that the plan file does not have."""
@@ -57,13 +60,25 @@ class Admission:
         subject, holder = _subject(principal), str(self._new_id())
         if not await self._limiter.take_slot(subject, limit, holder):
             raise TooManyAtOnce(limit)
+        self._held[holder] = subject, limit
         try:
             yield
         finally:
+            del self._held[holder]
             try:
                 await self._limiter.release_slot(subject, holder)
             except Unavailable:
                 _log.warning("a slot was not given back; its lease ends by itself")
+
+    async def keep_slots(self) -> None:
+        """For as long as it runs, a slot in use does not run out, however long its answer takes."""
+        while True:
+            await asyncio.sleep(RENEW_SLOTS_S)
+            for holder, (subject, limit) in list(self._held.items()):
+                try:
+                    await self._limiter.take_slot(subject, limit, holder)
+                except Unavailable:
+                    _log.warning("a slot was not renewed")
 
     async def anonymous(self, client_ip: str) -> None:
         """Counts one request without credentials against its address; OverLimit."""

@@ -5,6 +5,7 @@ used, and kept, only while every data version it was made from is the newest the
 """
 
 import hashlib
+from operator import itemgetter
 from urllib.parse import parse_qsl
 
 from gateway.domain.ports import Answer, AnswerStore, BarVersions
@@ -17,8 +18,8 @@ _PREFIX = "bars:"
 
 
 def cache_key(path: str, query: bytes, accept: bytes, tier: str, entitlements: Entitlements) -> str:
-    """Parameters in any order are one request; callers of one tier and entitlements share its answer."""
-    parameters = sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="latin-1"))
+    """Parameters in any order are one request (of one name, their order counts); callers of one tier share its answer."""
+    parameters = sorted(parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="latin-1"), key=itemgetter(0))
     request = repr((path, parameters, accept, tier, entitlements.model_dump_json()))
     return hashlib.sha256(request.encode()).hexdigest()
 

@@ -73,15 +73,19 @@ class Callers:
     def evict(self, *concerned: str) -> None:
         """What is known of these users, keys or sessions no longer counts, nor what is being asked about anyone right now."""
         self._evictions += 1
+        # who asks from now on is not to be answered with what was asked before
+        self._asking.clear()
         for identity in [identity for one in concerned for identity in self._concerning.get(one, ())]:
             self._forget(identity)
 
     def expire(self) -> None:
         """Everyone is asked for again; what is known counts only where auth-service cannot be asked."""
         self._expired_before = self._clock()
+        self._asking.clear()
 
     def _asked(self, identity: Identity, task: "asyncio.Task[Principal]") -> None:
-        del self._asking[identity]
+        if self._asking.get(identity) is task:
+            del self._asking[identity]
         if not task.cancelled():
             task.exception()  # whoever still waits gets it; when nobody does, it is no news either
 

@@ -25,6 +25,7 @@ __all__ = ["SigningKeys", "TokenVerifier", "VerifiedToken"]
 REMEMBERED_S = 30.0
 MOST_REMEMBERED = 10_000
 REFETCH_AFTER_S = 30.0
+RETRY_AFTER_S = 1.0
 _CLOCK_SKEW_S = 5.0
 _HEADER = {"alg", "typ", "kid"}
 _CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp"]
@@ -47,7 +48,7 @@ class SigningKeys:
         self._auth = auth
         self._clock = clock
         self._keys: Mapping[str, Any] = {}
-        self._fetched_at = float("-inf")
+        self._fetched_at = self._failed_at = float("-inf")
         self._fetching = asyncio.Lock()
 
     async def prefetch(self) -> None:
@@ -62,9 +63,19 @@ class SigningKeys:
         if kid not in self._keys:
             async with self._fetching:
                 if kid not in self._keys and self._clock().timestamp() - self._fetched_at >= REFETCH_AFTER_S:
-                    self._keys = await self._auth.signing_keys()
-                    self._fetched_at = self._clock().timestamp()
+                    await self._fetch()
         return self._keys.get(kid)
+
+    async def _fetch(self) -> None:
+        # whoever waited while it failed must not wait for it to fail again
+        if self._clock().timestamp() - self._failed_at < RETRY_AFTER_S:
+            raise Unavailable("the signing keys are not known yet")
+        try:
+            self._keys = await self._auth.signing_keys()
+        except Unavailable:
+            self._failed_at = self._clock().timestamp()
+            raise
+        self._fetched_at = self._clock().timestamp()
 
 
 class TokenVerifier:

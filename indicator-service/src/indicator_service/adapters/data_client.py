@@ -1,7 +1,8 @@
 """Bars from data-service, kept while they are the newest.
 
 Every request asks data-service whether what is kept still holds (If-None-Match on the data version), so no value is ever computed
-on bars that were already replaced; a 304 moves no bars. Requests for the same bars at the same moment share one call.
+on bars that were already replaced; a 304 moves no bars. Requests that come while a call for the same bars is under way share the
+next one: the call under way may have been answered before they came.
 """
 
 import asyncio
@@ -27,16 +28,29 @@ class DataClient:
         self._client = client
         self._kept: OrderedDict[_Key, Bars] = OrderedDict()
         self._left = max_bytes
-        self._calls: dict[_Key, asyncio.Task[Bars]] = {}
+        self._under_way: dict[_Key, asyncio.Task[Bars]] = {}
+        self._waiting: dict[_Key, asyncio.Task[Bars]] = {}
 
     async def bars(self, symbol: str, interval: str, adjustment: str) -> Bars:
         key = (symbol, interval, adjustment)
-        call = self._calls.get(key)
+        call = self._waiting.get(key)
         if call is None:
-            call = self._calls[key] = asyncio.create_task(self._fetch(key))
-            call.add_done_callback(lambda _: self._calls.pop(key, None))
+            call = self._waiting[key] = asyncio.create_task(self._call(key, self._under_way.get(key)))
+            call.add_done_callback(lambda task: self._ended(key, task))
         # shielded: one client that goes away must not take the answer from the others
         return await asyncio.shield(call)
+
+    async def _call(self, key: _Key, before: "asyncio.Task[Bars] | None") -> Bars:
+        if before is not None:
+            await asyncio.wait({before})
+        self._under_way[key] = self._waiting.pop(key)
+        return await self._fetch(key)
+
+    def _ended(self, key: _Key, call: "asyncio.Task[Bars]") -> None:
+        if self._under_way.get(key) is call:
+            del self._under_way[key]
+        if not call.cancelled():
+            call.exception()  # whoever still waits gets it
 
     async def _fetch(self, key: _Key) -> Bars:
         symbol, interval, adjustment = key

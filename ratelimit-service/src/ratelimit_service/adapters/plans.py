@@ -34,7 +34,7 @@ class PublishedPlans:
         self._bus = bus
 
     async def declare(self) -> None:
-        await self._bus.declare(LIMITS_STREAM, [PLAN_SUBJECT], max_age_s=_MONTH_S, max_bytes=_STREAM_BYTES)
+        await self._bus.streams.declare(LIMITS_STREAM, [PLAN_SUBJECT], max_age_s=_MONTH_S, max_bytes=_STREAM_BYTES)
 
     async def publish(self, book: PlanBook, version: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""GET /usage for users, the plan book for services."""
+"""GET /usage."""
 
 from typing import Annotated
 
@@ -11,12 +11,11 @@ from shared.clock import Clock
 from shared.errors import Forbidden
 from shared.guard import Caller
 from shared.limits.limiter import Limiter
-from shared.limits.plans import Entitlements, PlanBook
+from shared.limits.plans import Entitlements
 
-__all__ = ["internal", "public"]
+__all__ = ["public"]
 
 public = APIRouter(prefix="/api/v1", tags=["usage"])
-internal = APIRouter(prefix="/internal/v1", tags=["internal"])
 
 
 class UsageAnswer(BaseModel):
@@ -69,8 +68,3 @@ async def usage(
         unlimited=[name for name in ("burst", "day") if name not in limited],
         entitlements=plan.entitlements,
     )
-
-
-@internal.get("/plans", summary="The plan book in force")
-async def plans(control: Control) -> PlanBook:
-    return control.book

@@ -101,7 +101,7 @@ class Limiter:
         return Decision(admitted=bool(admitted), outcomes=outcomes)
 
     async def take_slot(self, subject: str, limit: int, holder: str) -> bool:
-        """Takes a concurrency slot for at most a minute; `release_slot` gives it back."""
+        """Takes a concurrency slot for a minute, or renews the holder's own; `release_slot` gives it back."""
         try:
             taken = await self._take_slot(keys=[f"limits:slots:{subject}"], args=[limit, holder, self._slot_lease_ms])
         except (RedisError, OSError) as error:

@@ -35,7 +35,7 @@ class Entitlements(_Rule):
     """What. `history_days` counts calendar days back from the symbol's newest bar; absent means all of it."""
 
     indicators: tuple[str, ...] | Literal["all"]
-    history_days: int | None = Field(default=None, gt=0)
+    history_days: int | None = Field(default=None, gt=0, le=36_525)
     batch_series: int = Field(gt=0)
     features: tuple[Feature, ...] = ()
 

@@ -56,6 +56,10 @@ format: $(READY) ## apply the formatter and the safe fixes
 bench: $(READY) ## measure: how long a start takes, what an answer costs
 	@$(BIN)/python -m benchmarks.spine
 
+.PHONY: bench-data
+bench-data: $(READY) ## measure: the bar store at 5,000 symbols of 20 years, reads and imports
+	@$(BIN)/python -m benchmarks.data
+
 .PHONY: openapi
 openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves
 	@$(BIN)/kalpi openapi

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data_service.adapters.parquet import Overlay, load_store, read_bars, sample_path, write_dataset
+from data_service.adapters.parquet import read_bars, sample_path, write_dataset
 from data_service.domain.adjustment import Adjustment, adjust
 from data_service.domain.bars import Bar, Bars, Split
 from data_service.domain.checks import faults_of
-from data_service.domain.errors import UnfitBars, UnknownSymbol
+from data_service.domain.errors import UnfitBars
 from data_service.domain.intervals import resample
 from data_service.domain.synthetic import universe
 from shared.errors import InvalidInput
@@ -166,19 +166,6 @@ def test_rows_in_any_order_and_without_adj_close_are_taken(tmp_path: Path) -> No
     read = {bars.symbol: bars for bars in read_bars(tmp_path / "bars.parquet")}
     assert read["A"].date.astype(str).tolist() == ["2020-01-02", "2020-01-03"]
     np.testing.assert_array_equal(read["A"].adj_close, read["A"].close)
-
-
-def test_a_live_bar_outlives_the_process_and_a_torn_write_does_not(tmp_path: Path) -> None:
-    overlay = Overlay(tmp_path)
-    store = load_store(None, overlay)
-    for symbol, day in (("IBM", "2013-03-04"), ("NEW.A", "2020-01-02")):
-        overlay.keep(symbol, bar(day, 99.0))
-    (tmp_path / "live/IBM.new").write_bytes(b"half a fi")
-    again = load_store(None, Overlay(tmp_path))
-    assert again.stored("IBM").data_version == store.stored("IBM").with_bar(bar("2013-03-04", 99.0)).data_version
-    assert len(again.stored("NEW.A")) == 1
-    with pytest.raises(UnknownSymbol):
-        again.stored("NEW.B")
 
 
 def test_a_synthetic_universe_is_the_same_for_the_same_seed_and_fit_to_be_stored(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from data_service.app import NAME, create_app
+from data_service.domain.intervals import Interval, newest_is_partial
 from data_service.settings import Settings
 from shared.clock import system_clock
 from shared.events import DeliverPolicy, EventBus, Fact
@@ -52,6 +53,76 @@ async def test_a_symbol_says_what_there_is_of_it(client: httpx.AsyncClient) -> N
         "2013-03-01",
         3270,
     )
+
+
+async def test_symbols_are_filtered_by_what_there_is_of_them(client: httpx.AsyncClient) -> None:
+    for query, expected in (
+        ("first_date_before=2000-03-01", ["AAPL", "IBM", "MSFT"]),
+        ("first_date_before=2000-02-29", []),
+        ("first_date_before=2004-08-19&search=o", ["GOOG"]),
+        ("last_date_after=2013-03-01", ["AAPL", "FB", "GOOG", "IBM", "MSFT"]),
+        ("last_date_after=2013-03-02", []),
+        ("interval=1week&search=ib", ["IBM"]),
+        ("interval=5min", []),
+    ):
+        answer = (await client.get(f"/api/v1/symbols?{query}")).json()
+        assert [row["symbol"] for row in answer["data"]] == expected, query
+        assert answer["next_cursor"] is None
+
+
+async def test_pages_of_symbols_hold_all_that_fit_once(client: httpx.AsyncClient) -> None:
+    found, query = [], "first_date_before=2004-08-19&limit=1"
+    cursor: str | None = ""
+    while cursor is not None:
+        page = (await client.get(f"/api/v1/symbols?{query}" + (f"&cursor={cursor}" if cursor else ""))).json()
+        found += [row["symbol"] for row in page["data"]]
+        cursor = page["next_cursor"]
+    assert found == ["AAPL", "GOOG", "IBM", "MSFT"]
+
+
+async def test_symbols_are_not_sent_twice_either(client: httpx.AsyncClient) -> None:
+    listed, one = await client.get("/api/v1/symbols"), await client.get("/api/v1/symbols/IBM")
+    for answer in (listed, one):
+        again = await client.get(answer.url, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert one.headers["surrogate-key"] == f"bars:IBM@{one.json()['data_version']}"
+    assert "surrogate-key" not in listed.headers
+
+
+@pytest.mark.parametrize(
+    ("days", "interval", "partial"),
+    [
+        # 2013-03-01 is a Friday, 2013-03-31 a Sunday
+        (["2013-02-28"], "1week", True),
+        (["2013-02-28", "2013-03-01"], "1week", False),
+        (["2013-03-28"], "1month", True),
+        (["2013-03-29"], "1month", False),
+        (["2013-02-28"], "1month", False),
+        # it trades at weekends
+        (["2013-02-24", "2013-03-01"], "1week", True),
+        (["2013-03-02", "2013-03-03"], "1week", False),
+        (["2013-03-24", "2013-03-29"], "1month", True),
+        (["2013-03-28"], "1day", False),
+        ([], "1week", False),
+    ],
+)
+def test_a_period_is_over_on_the_last_day_it_can_trade(days: list[str], interval: Interval, partial: bool) -> None:
+    assert newest_is_partial(np.array(days, dtype="datetime64[D]"), interval) is partial
+
+
+async def test_the_last_month_is_marked_until_it_is_over(client: httpx.AsyncClient) -> None:
+    """The sample ends on Friday, 2013-03-01."""
+    months = (await client.get("/api/v1/bars/IBM?interval=1month&order=desc&limit=3&include=close")).json()["data"]
+    assert [(row["date"], row["partial"]) for row in months] == [
+        ("2013-03-01", True),
+        ("2013-02-28", False),
+        ("2013-01-31", False),
+    ]
+    weeks = (await client.get("/api/v1/bars/IBM?interval=1week&start_date=2013-02-20")).json()["data"]
+    assert [(row["date"], row["partial"]) for row in weeks] == [("2013-02-22", False), ("2013-03-01", False)]
+    earlier = (await client.get("/api/v1/bars/IBM?interval=1month&end_date=2013-02-28&order=desc&limit=1")).json()["data"]
+    assert earlier[0]["partial"] is False, "a month that the range ends in is not the newest"
+    assert "partial" not in (await client.get("/api/v1/bars/IBM?limit=1")).json()["data"][0]
 
 
 async def test_bars_are_the_adjusted_rows_of_the_range(client: httpx.AsyncClient) -> None:

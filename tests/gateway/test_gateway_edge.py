@@ -396,6 +396,39 @@ async def test_the_address_of_a_client_behind_a_trusted_proxy_is_the_one_it_tell
     assert origin.envelope("data-service").client_ip == "198.51.100.7"
 
 
+IMPORT = "/api/v1/data/import"
+
+
+async def test_an_upload_goes_on_as_it_comes_and_may_take_its_time(
+    gateway: httpx.AsyncClient, origin: Origin, redis: Redis
+) -> None:
+    headers, person = origin.new_person("tiny")
+    body = bytes(range(256)) * (3 << 12)
+
+    async def after_a_while(_request: Request) -> Response:
+        await asyncio.sleep(0.8)  # longer than this gateway waits for any other answer
+        return JSONResponse({"taken": True})
+
+    origin.answer = after_a_while
+    answer = await gateway.post(IMPORT, headers={**headers, "Content-Type": "text/csv"}, content=body)
+    assert answer.json() == {"taken": True}
+    assert origin.bodies[-1] == body
+    assert origin.calls[-1].headers["content-length"] == str(len(body))
+    assert origin.calls[-1].headers["content-type"] == "text/csv"
+    assert await day_used(redis, person) == 0
+
+
+async def test_an_upload_that_is_too_long_or_does_not_say_how_long_is_refused(gateway: httpx.AsyncClient, origin: Origin) -> None:
+    headers, _ = origin.new_person("tiny")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"some"
+
+    problem(await gateway.post(IMPORT, headers=headers, content=pieces()), 422)
+    problem(await gateway.post(IMPORT, headers={**headers, "Content-Length": str(1 << 40)}, content=b""), 413)
+    assert not origin.calls
+
+
 async def test_head_is_get_without_its_body(
     origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str
 ) -> None:

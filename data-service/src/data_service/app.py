@@ -1,14 +1,18 @@
 """The wiring of data-service."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from data_service.adapters.dataset import Dataset
+from data_service.adapters.leading import keep_in_memory, lead
 from data_service.adapters.nats import BarFacts, Feed, declare_market_streams
-from data_service.adapters.parquet import Overlay, load_store
 from data_service.api import routes
+from data_service.api.imports import import_router
 from data_service.domain.live import LiveBars
+from data_service.domain.store import BarStore
 from data_service.settings import Settings
 from shared.events import EventBus
 from shared.ids import new_id
@@ -16,6 +20,7 @@ from shared.limits.book import PlanWatcher
 from shared.service import Shell, service_app
 from shared.settings import load_settings
 from shared.store import open_store
+from shared.tasks import end_task, log_failure
 
 __all__ = ["NAME", "create_app"]
 
@@ -29,18 +34,35 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
     plans = PlanWatcher(redis)
 
+    dataset = Dataset(settings.state_dir, settings.bars_path, settings.loading)
+    store = BarStore(dataset.snapshot)
+    facts = BarFacts(bus, store)
+    feed = Feed(bus, LiveBars(dataset, facts), shell.metrics)
+    leading: asyncio.Task[None] | None = None
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        overlay = Overlay(settings.state_dir)
-        app.state.store = store = load_store(settings.bars_path, overlay)
-        app.state.plans = plans
+        nonlocal leading
+        await asyncio.to_thread(dataset.open)
+        app.state.store, app.state.writer, app.state.plans, app.state.clock = store, dataset, plans, shell.clock
         async with redis, bus:
-            facts = BarFacts(bus, store)
             await declare_market_streams(bus, facts)
             await plans.start(bus)
-            await facts.announce_changed()
-            Feed(bus, LiveBars(store, overlay, facts), shell.metrics).start()
+            leading = asyncio.create_task(lead(settings.state_dir, dataset, facts, feed.start))
+            leading.add_done_callback(log_failure)
+            keeping = asyncio.create_task(keep_in_memory(dataset))
             yield
+            await end_task(keeping)
+            await end_task(leading)
 
-    checks = {"nats": bus.check, "plans": plans.check}
-    return service_app(shell, lifespan=lifespan, routers=[routes.public, routes.internal], checks=checks)
+    async def live() -> None:
+        if leading is not None and leading.done():
+            leading.result()
+
+    checks = {"nats": bus.check, "plans": plans.check, "live": live}
+    return service_app(
+        shell,
+        lifespan=lifespan,
+        routers=[routes.public, import_router(settings.import_max_bytes), routes.internal],
+        checks=checks,
+    )

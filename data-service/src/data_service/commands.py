@@ -1,23 +1,31 @@
 """`kalpi data …`"""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.table import Table
 
+from data_service.adapters.dataset import Dataset
 from data_service.adapters.parquet import write_dataset
+from data_service.adapters.uploads import Source, read_upload
+from data_service.domain.errors import UnfitBars
+from data_service.domain.importing import COLUMNS, UnfitUpload
+from data_service.domain.merging import Report, store
 from data_service.domain.synthetic import universe
+from data_service.providers import commands as providers
+from shared.clock import system_clock
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Bars: make some.")
+_SHOWN = 20
 
-
-@app.callback()
-def _root() -> None:
-    """Keeps `synth` a subcommand while it is the only one."""
+app = typer.Typer(no_args_is_help=True, help="Bars: bring some in, or make some.")
 
 
 @app.command()
@@ -35,3 +43,76 @@ def synth(
     made = track(universe(symbols, years, seed), total=symbols, description="making bars", console=console)
     rows = write_dataset(out, made)
     console.print(f"{symbols} symbols, {rows:,} bars: DATA_BARS_PATH={out}", highlight=False)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or Parquet")],
+    state: Annotated[Path, typer.Option(envvar="DATA_STATE_DIR", help="the store's folder")],
+    bars: Annotated[Path | None, typer.Option(envvar="DATA_BARS_PATH", help="what the store was made from")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", help="ticker=symbol: what a column is; exchange= leaves it out")
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, change nothing")] = False,
+) -> None:
+    """Imports bars: every row, or none and each fault named. It may run beside the service, which notices."""
+    mapping = dict(_assignment(text) for text in columns or [])
+    errors = Console(stderr=True)
+    try:
+        report = _import(files, mapping, state, bars, errors, dry_run=dry_run)
+    except UnfitUpload as unfit:
+        _show_faults(errors, unfit)
+        raise typer.Exit(1) from None
+    except (UnfitBars, OSError) as error:
+        errors.print(f"nothing is imported: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    _show(Console(), report)
+
+
+def _assignment(text: str) -> tuple[str, str | None]:
+    name, separator, column = text.partition("=")
+    if not (name and separator) or (column and column not in COLUMNS):
+        raise typer.BadParameter(f"{text!r}: name=column, with one of {', '.join(COLUMNS)}", param_hint="--map")
+    return name, column or None
+
+
+def _import(
+    files: list[Path], mapping: dict[str, str | None], state: Path, bars: Path | None, console: Console, *, dry_run: bool
+) -> Report:
+    dataset = Dataset(state, bars, "mmap")
+    dataset.open()
+    parts = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with ExitStack() as opened, Progress(*parts, console=console, transient=True) as progress:
+        sources = [Source(path.name, opened.enter_context(path.open("rb"))) for path in files]
+        reading = progress.add_task("reading", total=sum(path.stat().st_size for path in files))
+        advance: Callable[[int], object] = lambda read: progress.advance(reading, read)  # noqa: E731 - its type is said
+        rows = read_upload(sources, mapping, system_clock(), advance)
+        progress.update(reading, description="storing")
+        return store(rows, dataset, dry_run=dry_run)
+
+
+def _show(console: Console, report: Report) -> None:
+    table = Table("symbol", "added", "corrected", "bars", "first", "last")
+    for change in report.changed[:_SHOWN]:
+        bars = change.bars
+        numbers = (change.added, change.corrected, len(bars), bars.date[0], bars.date[-1])
+        table.add_row(bars.symbol, *map(str, numbers))
+    if report.changed:
+        console.print(table)
+    if len(report.changed) > _SHOWN:
+        console.print(f"and {len(report.changed) - _SHOWN:,} more", highlight=False)
+    would = "would change" if report.dry_run else "changed"
+    console.print(f"{report.rows:,} rows of {report.symbols:,} symbols: {len(report.changed):,} symbols {would}", highlight=False)
+
+
+def _show_faults(console: Console, unfit: UnfitUpload) -> None:
+    table = Table("file", "row", "column", "fault")
+    for fault in unfit.faults[:_SHOWN]:
+        table.add_row(escape(fault.file), str(fault.row or ""), escape(fault.column or ""), escape(fault.reason))
+    console.print(table)
+    more = f", the first {_SHOWN} of them above" if unfit.count > _SHOWN else ""
+    console.print(f"nothing is imported: {unfit.count:,} faults{more}", style="red", highlight=False)
+
+
+app.add_typer(providers.app)

@@ -159,16 +159,20 @@ class EventBus:
         self._tasks.append(asyncio.create_task(follower.run(), name=f"follow {stream}"))
         return follower
 
-    def work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler) -> None:
-        """Starts a worker on the durable consumer `durable`."""
-        self._tasks.append(asyncio.create_task(self._work(stream, subjects, durable, handler), name=f"work {durable}"))
+    def work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler, *, ack_wait_s: float = 30) -> None:
+        """Starts a worker on the durable consumer `durable`.
 
-    async def _work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler) -> None:
+        What a process that died had taken comes again after `ack_wait_s`; no batch may take that long.
+        """
+        work = self._work(stream, subjects, durable, handler, ack_wait_s)
+        self._tasks.append(asyncio.create_task(work, name=f"work {durable}"))
+
+    async def _work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler, ack_wait_s: float) -> None:
         config = ConsumerConfig(
             durable_name=durable,
             filter_subjects=list(subjects),
             ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=30,
+            ack_wait=ack_wait_s,
             # we count ourselves: a fact whose dead letter could not be written must come again
             max_deliver=-1,
         )
@@ -179,8 +183,11 @@ class EventBus:
                 consumer = await self._js.pull_subscribe_bind(consumer=durable, stream=stream)
                 try:
                     while not self._closing:
-                        for message in await _fetch(consumer):
-                            await self._deliver(message, durable, handler)
+                        # side by side, begun in order: a handler that waits may so do once what many need
+                        batch = [self._deliver(message, durable, handler) for message in await _fetch(consumer)]
+                        for outcome in await asyncio.gather(*batch, return_exceptions=True):
+                            if isinstance(outcome, BaseException):
+                                raise outcome
                 finally:
                     await _close(consumer)
             except Exception as error:  # noqa: BLE001 - a worker that ended would leave its facts lying, and nobody would know

@@ -31,7 +31,7 @@ def _query_fields(dependant: Dependant) -> Iterator[tuple[str, object]]:
         yield from _query_fields(inner)
 
 
-def _refuse_unknown_query(request: Request) -> None:
+async def _refuse_unknown_query(request: Request) -> None:
     """A route with `openapi_extra={"x-own-query": True}` reads and checks `request.query_params` itself."""
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute) or (route.openapi_extra or {}).get("x-own-query"):

@@ -29,25 +29,25 @@ class Services:
     jwks: dict[str, Any]
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def user_id_of(caller: Caller) -> UUID:
+async def user_id_of(caller: Caller) -> UUID:
     """The caller's; Unauthenticated for a request without credentials, which the gateway sends for itself."""
     if caller.principal.kind != "user":
         raise Unauthenticated("send a key or an access token")
     return UUID(caller.principal.user_id)
 
 
-def _origin(caller: Caller) -> Origin:
+async def _origin(caller: Caller) -> Origin:
     principal = caller.principal
     actor = principal.user_id if principal.kind == "user" else None
     return Origin(actor=actor, request_id=current_request_id(), client_ip=caller.client_ip)
 
 
-def _not_stored(response: Response) -> None:
+async def _not_stored(response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
 
 

@@ -2,13 +2,13 @@
 
 import asyncio
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_service.domain.bars import Bar, Bars
+from data_service.domain.bars import Bar
 from data_service.domain.errors import UnfitBars
 from data_service.domain.live import LiveBars
 from data_service.domain.store import BarStore
@@ -23,6 +23,8 @@ _FEED_BYTES = 448 << 20
 # one fact of some 300 bytes for each of 200,000 symbols
 _BARS_BYTES = 64 << 20
 _WORKER = "data-service-feed"
+# a batch of 64 bars takes about a second; what a dead leader had taken is the next one's after this
+_ACK_WAIT_S = 5
 
 
 async def declare_market_streams(bus: EventBus, facts: "BarFacts") -> None:
@@ -33,38 +35,51 @@ async def declare_market_streams(bus: EventBus, facts: "BarFacts") -> None:
         max_age_s=0,
         max_bytes=_BARS_BYTES,
         max_msgs_per_subject=1,
-        on_new=facts.announce_changed,
+        on_new=facts.forget,
     )
     await bus.streams.declare(FEED_STREAM, [FEED_SUBJECTS], max_age_s=_WEEK_S, max_bytes=_FEED_BYTES)
 
 
 class BarFacts:
-    """`kalpi.market.bars.v1.<symbol>`: the newest data version of a symbol."""
+    """`kalpi.market.bars.v1.<symbol>`: the newest data version of a symbol, told by the one process that leads."""
 
     def __init__(self, bus: EventBus, store: BarStore) -> None:
         self._bus = bus
         self._store = store
+        self._told: dict[str, str] = {}
+        self._leads = False
         # one announcement at a time, so that the last one of a symbol is its newest
         self._turn = asyncio.Lock()
 
-    async def announce(self, bars: Bars) -> None:
-        async with self._turn:
-            await self._publish(bars)
+    async def lead(self) -> None:
+        """From here on this process tells; what was told before it is read from NATS."""
+        self._leads = True
+        for symbol in self._store.symbols():
+            if (version := await self._last_told(symbol)) is not None:
+                self._told[symbol] = version
+        await self.announce_changed()
+
+    async def forget(self) -> None:
+        """NATS has lost what was told: tell it again."""
+        self._told.clear()
+        if self._leads:
+            await self.announce_changed()
 
     async def announce_changed(self) -> None:
-        """The symbols whose bars are not those last announced: at start for caches that outlived the change, and when NATS has
-        lost what was announced."""
+        """The symbols whose bars are not those last told."""
         for symbol in self._store.symbols():
-            async with self._turn:
-                bars = self._store.stored(symbol)
-                if await self._last_announced(symbol) != bars.data_version:
-                    await self._publish(bars)
+            if self._told.get(symbol) != self._store.stored(symbol).data_version:
+                await self.announce(symbol)
 
-    async def _publish(self, bars: Bars) -> None:
-        data = {"symbol": bars.symbol, "data_version": bars.data_version, "interval": "1day"}
-        await self._bus.publish(bars_subject(bars.symbol), data)
+    async def announce(self, symbol: str) -> None:
+        """Returns once the symbol's newest version is published; raises when it is not. Twice is harmless."""
+        async with self._turn:
+            version = self._store.stored(symbol).data_version
+            data = {"symbol": symbol, "data_version": version, "interval": "1day"}
+            await self._bus.publish(bars_subject(symbol), data)
+            self._told[symbol] = version
 
-    async def _last_announced(self, symbol: str) -> str | None:
+    async def _last_told(self, symbol: str) -> str | None:
         try:
             message = await self._bus.jetstream.get_last_msg(MARKET_STREAM, bars_subject(symbol))
         except NotFoundError:
@@ -88,28 +103,30 @@ class _FeedData(BaseModel):
     interval: Literal["1day"]
     bar: _FeedBar
     final: bool
+    sequence: Annotated[int | None, Field(ge=0, lt=1 << 63)] = None
 
 
 class Feed:
-    """`kalpi.market.feed.v1.*`: final bars are taken, forming ones counted, unfit ones dead-lettered."""
+    """`kalpi.market.feed.v1.*`: final bars are taken, forming and overtaken ones counted, unfit ones dead-lettered."""
 
     def __init__(self, bus: EventBus, live: LiveBars, metrics: Metrics) -> None:
         self._bus = bus
         self._live = live
-        self._taken = metrics.counter("kalpi_data_feed_bars", "Bars of live feeds", ("outcome",))
+        self._bars = metrics.counter("kalpi_data_feed_bars", "Bars of live feeds", ("outcome",))
 
     def start(self) -> None:
-        self._bus.work(FEED_STREAM, [FEED_SUBJECTS], _WORKER, self._on_bar)
+        self._bus.work(FEED_STREAM, [FEED_SUBJECTS], _WORKER, self._on_bar, ack_wait_s=_ACK_WAIT_S)
 
     async def _on_bar(self, fact: Fact) -> None:
         try:
             data = _FeedData.model_validate(fact.data)
             if not data.final:
-                self._taken.labels("forming").inc()
+                self._bars.labels("forming").inc()
                 return
             values = data.bar.model_dump(exclude={"date"})
-            await self._live.take(data.symbol, Bar(date=np.datetime64(data.bar.date, "D"), **values))
+            bar = Bar(date=np.datetime64(data.bar.date, "D"), **values)
+            taken = await self._live.take(fact.type, data.symbol, bar, data.sequence)
         except (ValidationError, UnfitBars) as error:
-            self._taken.labels("refused").inc()
+            self._bars.labels("refused").inc()
             raise RejectedFact(str(error)) from error
-        self._taken.labels("taken").inc()
+        self._bars.labels("taken" if taken else "overtaken").inc()

@@ -1,9 +1,7 @@
-"""Bars in Parquet files: the dataset that is loaded, and the overlay that keeps live bars."""
+"""Bars in Parquet files, as an operator brings them and as they ship."""
 
 import contextlib
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
@@ -11,18 +9,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from data_service.domain.bars import PRICES, Bar, Bars, Floats, Split
+from data_service.domain.bars import PRICES, Bars, Floats, Split
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars
-from data_service.domain.store import BarStore
 
-__all__ = ["Overlay", "load_store", "read_bars", "sample_path", "write_dataset"]
+__all__ = ["read_bars", "read_files", "read_splits", "sample_path", "source_files", "write_dataset"]
 
 _NUMBERS = (*PRICES, "volume", "adj_close")
 _REQUIRED = ("symbol", "date", *PRICES, "volume")
 _SPLITS = "splits.csv"
 _SYMBOLS_A_FILE = 250
-_LIVE = {"date": pl.Date, **dict.fromkeys((*PRICES, "volume"), pl.Float64)}
 
 
 @contextlib.contextmanager
@@ -32,22 +28,25 @@ def sample_path() -> Iterator[Path]:
         yield folder
 
 
-def load_store(dataset: Path | None, overlay: "Overlay") -> BarStore:
-    """The dataset (None: the shipped sample) with the overlay's bars over it; `UnfitBars` names every fault of every file."""
-    if dataset is None:
-        with sample_path() as folder:
-            stored = read_bars(folder)
-    else:
-        stored = read_bars(dataset)
-    return BarStore(overlay.apply_to(stored))
-
-
-def read_bars(dataset: Path) -> list[Bars]:
-    """A Parquet file or a folder of them, with `splits.csv` (symbol, date, ratio) beside them where splits are known."""
-    paths = sorted(dataset.glob("*.parquet")) if dataset.is_dir() else [dataset]
+def source_files(source: Path) -> list[Path]:
+    """The Parquet files of a source: it is one, or a folder of them. UnfitBars when there is none."""
+    paths = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
     if not paths:
-        raise UnfitBars([f"{dataset.name}: no Parquet file"])
-    splits = _read_splits((dataset if dataset.is_dir() else dataset.parent) / _SPLITS)
+        raise UnfitBars([f"{source.name}: no Parquet file"])
+    return paths
+
+
+def read_bars(source: Path) -> list[Bars]:
+    """All bars of a source, with `splits.csv` (symbol, date, ratio) beside them where splits are known."""
+    return read_files(source_files(source), read_splits(source))
+
+
+def read_splits(source: Path) -> dict[str, tuple[Split, ...]]:
+    return _read_splits((source if source.is_dir() else source.parent) / _SPLITS)
+
+
+def read_files(paths: Sequence[Path], splits: Mapping[str, tuple[Split, ...]]) -> list[Bars]:
+    """`UnfitBars` names every fault of every file."""
     faults: list[str] = []
     frames = []
     for path in paths:
@@ -55,7 +54,10 @@ def read_bars(dataset: Path) -> list[Bars]:
             frames.append(_frame_of(path))
         except UnfitBars as error:
             faults += [f"{path.name}: {fault}" for fault in error.faults]
-    found = [_bars_of(frame, splits) for frame in pl.concat(frames).partition_by("symbol")] if frames else []
+    whole = pl.concat(frames) if frames else None
+    if whole is not None and len(frames) > 1:
+        whole = whole.sort("symbol", "date", maintain_order=True)
+    found = [_bars_of(frame, splits) for frame in whole.partition_by("symbol", maintain_order=True)] if whole is not None else []
     faults += [fault for bars in found for fault in faults_of(bars)]
     if faults:
         raise UnfitBars(faults)
@@ -86,7 +88,7 @@ def _frame_of(path: Path) -> pl.DataFrame:
     return frame.sort("symbol", "date", maintain_order=True)
 
 
-def _bars_of(frame: pl.DataFrame, splits: dict[str, tuple[Split, ...]]) -> Bars:
+def _bars_of(frame: pl.DataFrame, splits: Mapping[str, tuple[Split, ...]]) -> Bars:
     symbol = str(frame["symbol"][0])
     columns: dict[str, Floats] = {name: np.ascontiguousarray(frame[name].to_numpy(), dtype=np.float64) for name in _NUMBERS}
     dates = np.ascontiguousarray(frame["date"].to_numpy()).astype("datetime64[D]")
@@ -126,50 +128,3 @@ def _chunks(made: Iterable[Bars]) -> Iterator[list[Bars]]:
 
 def _numbers(bars: Bars) -> dict[str, Floats]:
     return {name: getattr(bars, name) for name in _NUMBERS}
-
-
-class Overlay:
-    """The live bars, a file a symbol, each replaced by rename: a crash leaves the old or the new.
-
-    Only they are in it, so that a new dataset beneath them is seen.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "live"
-        self._bars: dict[str, dict[np.datetime64, Bar]] = {}
-
-    def apply_to(self, stored: list[Bars]) -> Iterator[Bars]:
-        """The stored bars, and symbols of its own, with every live bar in its place."""
-        by_symbol = {bars.symbol: bars for bars in stored}
-        for path in sorted(self._folder.glob("*.parquet")):
-            symbol = path.name.removesuffix(".parquet")
-            kept = self._bars[symbol] = {bar.date: bar for bar in _live_bars(path)}
-            bars = by_symbol.get(symbol, Bars.empty(symbol))
-            for date in sorted(kept):
-                bars = bars.with_bar(kept[date])
-            by_symbol[symbol] = bars
-        yield from by_symbol.values()
-
-    def keep(self, symbol: str, bar: Bar) -> None:
-        """Returns once the bar is on the disk."""
-        kept = {**self._bars.get(symbol, {}), bar.date: bar}
-        rows = [{**asdict(bar), "date": bar.date.item()} for bar in kept.values()]
-        frame = pl.DataFrame(rows, schema=_LIVE).sort("date")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f"{symbol}.new"
-        with temporary.open("wb") as file:
-            frame.write_parquet(file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._folder / f"{symbol}.parquet")
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        self._bars[symbol] = kept
-
-
-def _live_bars(path: Path) -> Iterator[Bar]:
-    for row in pl.read_parquet(path).iter_rows(named=True):
-        yield Bar(**{**row, "date": np.datetime64(row["date"], "D")})

@@ -1,15 +1,29 @@
 """What data-service answers, as the public document describes it."""
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data_service.domain.adjustment import Adjustment
 from data_service.domain.intervals import Interval
+from shared.formats import FormatChoice
+from shared.paging import Order
 from shared.subjects import SYMBOL_PATTERN
 
-__all__ = ["BarRow", "BarsAnswer", "BarsQuery", "DataWindow", "SymbolAnswer", "SymbolList", "SymbolName", "SymbolsQuery"]
+__all__ = [
+    "VALUES",
+    "BarRow",
+    "BarsAnswer",
+    "BarsQuery",
+    "DataWindow",
+    "SymbolAnswer",
+    "SymbolList",
+    "SymbolName",
+    "SymbolsQuery",
+]
+
+VALUES = ("open", "high", "low", "close", "volume")
 
 SymbolName = Annotated[
     str,
@@ -19,9 +33,29 @@ SymbolName = Annotated[
 _Cursor = Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")]
 
 
+def _known_columns(include: str) -> str:
+    columns = include.split(",")
+    for at, name in enumerate(columns):
+        if name not in VALUES:
+            raise ValueError(f"no column {name!r}; there are {', '.join(VALUES)}")
+        if name in columns[:at]:
+            raise ValueError(f"{name} twice")
+    return include
+
+
+_Columns = Annotated[
+    str,
+    AfterValidator(_known_columns),
+    Field(max_length=64, json_schema_extra={"pattern": f"^({'|'.join(VALUES)})(,({'|'.join(VALUES)}))*$"}),
+]
+
+
 class SymbolsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    search: Annotated[str | None, Field(max_length=32, description="part of a symbol")] = None
+    search: Annotated[str | None, Field(max_length=32, description="part of a symbol, in capitals or not")] = None
+    interval: Annotated[Interval | None, Field(description="there are bars of this interval")] = None
+    first_date_before: Annotated[date | None, Field(description="the first bar is of this day or earlier")] = None
+    last_date_after: Annotated[date | None, Field(description="the last bar is of this day or later")] = None
     limit: Annotated[int, Field(ge=1, le=5_000)] = 1_000
     cursor: Annotated[str | None, Field(max_length=64, description="`next_cursor` of the page before")] = None
 
@@ -32,9 +66,20 @@ class BarsQuery(BaseModel):
     start_date: Annotated[date | None, Field(description="first day wanted")] = None
     end_date: Annotated[date | None, Field(description="last day wanted")] = None
     adjustment: Adjustment = "split_dividend"
-    order: Literal["asc", "desc"] = "asc"
-    limit: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    order: Order = "asc"
+    limit: Annotated[int, Field(ge=1, le=50_000, description="rows in a page")] = 5_000
     cursor: _Cursor = None
+    include: Annotated[
+        _Columns | None,
+        Field(
+            description="the columns wanted, in their order, separated by commas; all when not given", examples=["close,volume"]
+        ),
+    ] = None
+    format: FormatChoice = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return VALUES if self.include is None else tuple(self.include.split(","))
 
 
 class SymbolAnswer(BaseModel):
@@ -56,12 +101,16 @@ class SymbolList(BaseModel):
 
 
 class BarRow(BaseModel):
+    """The columns of `include`. `partial` is in weeks and months alone, always: true for one that is not over."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["date"]})
     date: date
     open: float
     high: float
     low: float
     close: float
     volume: float
+    partial: bool
 
 
 class DataWindow(BaseModel):

@@ -27,3 +27,7 @@ class UnfitBars(ValueError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+    def __reduce__(self) -> "tuple[type[UnfitBars], tuple[tuple[str, ...]]]":
+        """As it crosses from one process to another."""
+        return type(self), (self.faults,)

@@ -41,12 +41,16 @@ class BrokenAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """`target` is path and query as they were sent; `headers` all that goes with them but the trace."""
+    """`target` is path and query as they were sent; `headers` all that goes with them but the trace.
+
+    A body that comes in pieces is sent once, so to one instance; `timeout_s` replaces the usual wait for its answer.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes | AsyncIterator[bytes] = field(repr=False)
+    timeout_s: float | None = None
 
 
 class UpstreamAnswer:
@@ -86,12 +90,11 @@ class Upstreams:
         self._urls = {service: tuple(instances) for service, instances in urls.items()}
         self._turn = itertools.count()
         self._tracer = telemetry.tracer
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=timeout_s, sock_read=timeout_s)
+        self._timeout_s = timeout_s
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS),
-            timeout=self._timeout,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -121,11 +124,13 @@ class Upstreams:
     async def _first_answer(self, service: str, request: Outgoing, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         instances = self._urls[service]
         first = next(self._turn)
-        for attempt in range(len(instances)):
+        wait = request.timeout_s or self._timeout_s
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout_s, sock_read=wait)
+        for attempt in range(len(instances) if isinstance(request.body, bytes) else 1):
             url = URL(instances[(first + attempt) % len(instances)] + request.target, encoded=True)
             try:
                 return await self._session.request(
-                    request.method, url, headers=headers, data=request.body or None, allow_redirects=False
+                    request.method, url, headers=headers, data=request.body or None, allow_redirects=False, timeout=timeout
                 )
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
                 continue

@@ -137,13 +137,16 @@ class Edge:
     async def _outgoing(
         self, route: Route, exchange: Exchange, principal: Principal, entitlements: Entitlements | None
     ) -> Outgoing:
-        body = await exchange.body(self._max_body_bytes)
         headers = {name: value.decode("latin-1") for name in _HANDED_ON if (value := exchange.header(name.encode())) is not None}
         headers["X-Request-ID"] = current_request_id()
         headers[HEADER] = self._signer.sign(
             principal, audience=route.service, entitlements=entitlements, client_ip=exchange.client_ip
         )
-        return Outgoing(exchange.method, exchange.target, headers, body)
+        if route.upload_bytes is None:
+            return Outgoing(exchange.method, exchange.target, headers, await exchange.body(self._max_body_bytes))
+        length, pieces = exchange.upload(route.upload_bytes)
+        headers["Content-Length"] = str(length)
+        return Outgoing(exchange.method, exchange.target, headers, pieces, route.timeout_s)
 
 
 def _may_be_kept(upstream: UpstreamAnswer) -> bool:

@@ -1,6 +1,6 @@
 """One request as the edge sees it, and the answer on its way out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -42,22 +42,37 @@ class Exchange:
 
     async def body(self, most: int) -> bytes:
         """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes."""
+        self._declared(most)
+        return b"".join([piece async for piece in self._pieces(most)])
+
+    def upload(self, most: int) -> tuple[int, AsyncIterator[bytes]]:
+        """Its length, and the body as it comes. BodyTooLarge, InvalidInput without a Content-Length."""
+        declared = self._declared(most)
+        if declared is None:
+            raise InvalidInput.field("header", "content-length", msg="an upload says how long it is", type_="missing")
+        return declared, self._pieces(most)
+
+    def _declared(self, most: int) -> int | None:
         declared = self.header(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > most:
+        if declared is None or not declared.isdigit():
+            return None
+        if int(declared) > most:
             raise BodyTooLarge(most)
-        pieces: list[bytes] = []
-        size = 0
+        return int(declared)
+
+    async def _pieces(self, most: int) -> AsyncIterator[bytes]:
+        left = most
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise InvalidInput.field("body", msg="it ended too early")
             piece: bytes = message.get("body", b"")
-            size += len(piece)
-            if size > most:
+            left -= len(piece)
+            if left < 0:
                 raise BodyTooLarge(most)
-            pieces.append(piece)
+            yield piece
             if not message.get("more_body", False):
-                return b"".join(pieces)
+                return
 
     def add(self, headers: Mapping[str, str]) -> None:
         self._added += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

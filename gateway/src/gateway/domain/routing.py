@@ -24,12 +24,18 @@ _PLAIN = re.compile(rb"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` itself, and everything beneath it unless `alone`."""
+    """`path` itself, and everything beneath it unless `alone`.
+
+    A body is read whole before anybody is asked; with `upload_bytes` it goes on as it comes, up to so many, and `timeout_s`
+    is the longest wait for what becomes of it.
+    """
 
     path: str
     service: str
     access: Literal["open", "account", "data"]
     alone: bool = False
+    upload_bytes: int | None = None
+    timeout_s: float | None = None
 
     def matches(self, path: str) -> bool:
         return path == self.path or (not self.alone and path.startswith(f"{self.path}/"))
@@ -48,6 +54,7 @@ ROUTES = (
     Route("/api/v1/indicators", INDICATOR, "data"),
     Route("/api/v1/symbols", DATA, "data"),
     Route("/api/v1/bars", DATA, "data"),
+    Route("/api/v1/data/import", DATA, "account", alone=True, upload_bytes=256 << 20, timeout_s=120),
 )
 """The first that matches."""
 

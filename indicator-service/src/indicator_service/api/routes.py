@@ -23,12 +23,12 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1/indicators", tags=["indicators"])
 
 
-def _plans(request: Request) -> PlanWatcher:
+async def _plans(request: Request) -> PlanWatcher:
     plans: PlanWatcher = request.app.state.plans
     return plans
 
 
-def _source(request: Request) -> BarSource:
+async def _source(request: Request) -> BarSource:
     source: BarSource = request.app.state.source
     return source
 

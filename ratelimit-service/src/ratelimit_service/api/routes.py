@@ -30,17 +30,17 @@ class UsageAnswer(BaseModel):
     entitlements: Entitlements
 
 
-def _control(request: Request) -> PlanControl:
+async def _control(request: Request) -> PlanControl:
     control: PlanControl = request.app.state.control
     return control
 
 
-def _limiter(request: Request) -> Limiter:
+async def _limiter(request: Request) -> Limiter:
     limiter: Limiter = request.app.state.limiter
     return limiter
 
 
-def _clock(request: Request) -> Clock:
+async def _clock(request: Request) -> Clock:
     clock: Clock = request.app.state.shell.clock
     return clock
 

@@ -1,0 +1,186 @@
+"""The bar store on the disk: a source, the rows changed since, and the segments that every process maps.
+
+    manifest.json       what there is; replaced by rename                        (adapters/manifest.py)
+    rows/*.parquet      each what one commit changed, in the order of the manifest
+    segments/*.npy      the bars as they are mapped, made from source and rows   (adapters/segments.py)
+    commit.lock         held while anything of it is changed, by one process at a time
+
+A change is written to new files, which are nothing until the manifest names them. So a process that is killed at any moment
+leaves the old or the new; readers go on with what they have mapped, and notice a new manifest at their next look.
+"""
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_service.adapters.building import build, fingerprint, segment
+from data_service.adapters.manifest import NAME, Manifest, read_manifest, replace_manifest
+from data_service.adapters.rows import changed_rows, merge_rows, write_rows
+from data_service.adapters.segments import Segment
+from data_service.domain.bars import Bars
+from data_service.domain.ports import Loading, Snapshot
+
+__all__ = ["Dataset"]
+
+MOST_FILES = 64
+"""Segments, and files of rows; beyond that the small ones become one."""
+
+_SMALL = 1 << 20
+
+
+class MappedSnapshot:
+    """The bars of one manifest. Symbols of the snapshot before that stand where they stood are the very same objects."""
+
+    def __init__(self, manifest: Manifest, segments: dict[str, Segment], before: "MappedSnapshot | None" = None) -> None:
+        self.manifest = manifest
+        self.segments = segments
+        self._symbols = sorted(manifest.entries)
+        self._bars: dict[str, Bars] = {}
+        if before is not None:
+            old, new = before.manifest.entries, manifest.entries
+            self._bars = {symbol: bars for symbol, bars in before.read.items() if old[symbol] == new.get(symbol)}
+
+    @property
+    def read(self) -> Mapping[str, Bars]:
+        """What was asked for so far."""
+        return self._bars
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self.manifest.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._symbols)
+
+    def __len__(self) -> int:
+        return len(self._symbols)
+
+    def __getitem__(self, symbol: str) -> Bars:
+        bars = self._bars.get(symbol)
+        if bars is None:
+            series = self.manifest.series(symbol)
+            segment = self.segments[series.segment]
+            bars = segment.bars(symbol, series.first, series.length, series.version, series.splits)
+            self._bars[symbol] = bars
+        return bars
+
+
+class Dataset:
+    """`source` is a Parquet file or a folder of them (None: the shipped sample)."""
+
+    def __init__(self, folder: Path, source: Path | None, loading: Loading = "memory") -> None:
+        self._folder = folder
+        self._source = source
+        self._loading = loading
+        self._seen: tuple[int, int] | None = None
+        self._snapshot: MappedSnapshot | None = None
+
+    def open(self) -> None:
+        """Makes the segments where they are missing or made from another source; `UnfitBars` when the source is unfit."""
+        for name in ("rows", "segments"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            manifest = read_manifest(self._folder)
+            if manifest is None or manifest.source != fingerprint(self._source) or not self._is_whole(manifest):
+                build(self._folder, self._source)
+            self._collect(self._newest().manifest)
+        self.touch()
+
+    def touch(self) -> None:
+        """With `memory`: has every page of the newest bars in memory. It may take a second, and is harmless beside readers."""
+        if self._loading == "memory":
+            for mapped in self._newest().segments.values():
+                mapped.touch()
+
+    def snapshot(self) -> Snapshot:
+        """The newest bars; a few microseconds while nothing has changed."""
+        return self._newest()
+
+    @property
+    def generation(self) -> int:
+        """Another number after each change."""
+        return self._newest().manifest.generation
+
+    def commit(self, change: Callable[[Snapshot], Sequence[Bars]]) -> list[Bars]:
+        """See `domain.ports.BarWriter`."""
+        with self._locked():
+            before = self._newest()
+            changed = [bars for bars in change(before) if _differs(before, bars)]
+            if changed:
+                self._write(before, changed)
+            return changed
+
+    def _newest(self) -> MappedSnapshot:
+        while True:
+            stat = (self._folder / NAME).stat()
+            seen = (stat.st_ino, stat.st_mtime_ns)
+            if self._snapshot is not None and seen == self._seen:
+                return self._snapshot
+            manifest = read_manifest(self._folder)
+            if manifest is None:
+                raise FileNotFoundError(self._folder / NAME)
+            try:
+                self._snapshot = self._map(manifest)
+            except FileNotFoundError:
+                continue  # replaced, and its files removed, since we read it
+            self._seen = seen
+
+    def _map(self, manifest: Manifest) -> MappedSnapshot:
+        known = self._snapshot.segments if self._snapshot else {}
+        segments = {name: known.get(name) or Segment(self._folder / "segments" / name) for name in manifest.used}
+        return MappedSnapshot(manifest, segments, self._snapshot)
+
+    def _write(self, before: MappedSnapshot, changed: Sequence[Bars]) -> None:
+        old = before.manifest
+        generation = old.generation + 1
+        rows = f"{generation:010d}.parquet"
+        try:
+            write_rows(self._folder / "rows" / rows, [changed_rows(before, bars) for bars in changed])
+            entries = {**old.entries, **segment(self._folder, f"{generation:010d}.npy", list(changed))}
+            replace_manifest(self._folder, Manifest(generation, old.source, (*old.rows, rows), entries))
+        except BaseException:
+            self._collect(old)
+            raise
+        self._tidy(self._newest())
+
+    def _tidy(self, now: MappedSnapshot) -> None:
+        """Many small segments become one, and so do spent ones and the files of rows; then what nobody names is removed."""
+        manifest = now.manifest
+        small = {name for name, mapped in now.segments.items() if len(mapped) < _SMALL}
+        spent = _spent(now)
+        if len(small) > MOST_FILES or len(manifest.rows) > MOST_FILES or spent:
+            generation = manifest.generation + 1
+            moved = [symbol for symbol in now if manifest.series(symbol).segment in small | spent]
+            entries = {**manifest.entries, **segment(self._folder, f"{generation:010d}.npy", [now[symbol] for symbol in moved])}
+            rows = f"{generation:010d}.parquet"
+            merge_rows([self._folder / "rows" / name for name in manifest.rows], self._folder / "rows" / rows)
+            replace_manifest(self._folder, Manifest(generation, manifest.source, (rows,), entries))
+            manifest = self._newest().manifest
+        self._collect(manifest)
+
+    def _collect(self, manifest: Manifest) -> None:
+        """Removes what the manifest does not name: of changes that failed, or that were overtaken."""
+        for folder, named in (("rows", set(manifest.rows)), ("segments", manifest.used)):
+            for path in (self._folder / folder).iterdir():
+                if path.name not in named:
+                    path.unlink()
+
+    def _is_whole(self, manifest: Manifest) -> bool:
+        return all((self._folder / "segments" / name).exists() for name in manifest.used)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The kernel gives the lock back when its process dies, however it dies."""
+        with (self._folder / "commit.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _spent(now: MappedSnapshot) -> set[str]:
+    """Segments of which less than 7 in 10 bars are still used: so all together hold at most 1.43 times the bars there are."""
+    used = now.manifest.used
+    return {name for name, mapped in now.segments.items() if 10 * used[name] < 7 * len(mapped)}
+
+
+def _differs(before: Snapshot, bars: Bars) -> bool:
+    return bars.symbol not in before or before[bars.symbol].data_version != bars.data_version

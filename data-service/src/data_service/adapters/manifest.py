@@ -1,0 +1,94 @@
+"""The manifest: which bars there are and where they stand, replaced whole by rename.
+
+It is the one thing that decides: a file it does not name is not there, whoever wrote it, and everything it names was on the disk
+before it was.
+"""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from data_service.adapters.segments import sync_folder
+from data_service.domain.bars import Bars, Split
+
+__all__ = ["NAME", "Entry", "Manifest", "Series", "entry", "read_manifest", "replace_manifest"]
+
+NAME = "manifest.json"
+_FORMAT = 1
+
+
+Entry = list[Any]
+"""As it stands in the file: segment, first, length, version, splits. What is asked for is made a `Series`; 5,000 are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """`length` daily bars of one symbol from `first` on in a segment."""
+
+    segment: str
+    first: int
+    length: int
+    version: str
+    splits: tuple[Split, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`source` says what the files were that the dataset was first made from. `rows` are the Parquet files of what was changed
+    since, oldest first: together they are the dataset; the segments are made from them."""
+
+    generation: int
+    source: str
+    rows: tuple[str, ...]
+    entries: dict[str, Entry]
+
+    def series(self, symbol: str) -> Series:
+        """KeyError for a symbol that is not there."""
+        segment, first, length, version, splits = self.entries[symbol]
+        return Series(segment, first, length, version, tuple(Split(np.datetime64(day, "D"), ratio) for day, ratio in splits))
+
+    @property
+    def used(self) -> Counter[str]:
+        """How many bars of each segment are."""
+        used: Counter[str] = Counter()
+        for segment, _first, length, _version, _splits in self.entries.values():
+            used[segment] += length
+        return used
+
+
+def entry(segment: str, first: int, bars: Bars) -> Entry:
+    return [segment, first, len(bars), bars.data_version, [[str(split.date), split.ratio] for split in bars.splits]]
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """None where there is none yet, or one of another release, which is made anew."""
+    try:
+        document = orjson.loads((folder / NAME).read_bytes())
+    except FileNotFoundError:
+        return None
+    if document["format"] != _FORMAT:
+        return None
+    return Manifest(document["generation"], document["source"], tuple(document["rows"]), document["series"])
+
+
+def replace_manifest(folder: Path, manifest: Manifest) -> None:
+    """Returns once the new one is on the disk and every process that looks finds it."""
+    document = {
+        "format": _FORMAT,
+        "generation": manifest.generation,
+        "source": manifest.source,
+        "rows": manifest.rows,
+        "series": manifest.entries,
+    }
+    new = folder / f"{NAME}.new"
+    with new.open("wb") as file:
+        file.write(orjson.dumps(document))
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(folder / NAME)
+    sync_folder(folder)

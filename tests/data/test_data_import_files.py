@@ -1,0 +1,155 @@
+"""Files as people bring them: which are read, and how those that cannot be are named."""
+
+import contextlib
+import datetime as dt
+import io
+from decimal import Decimal
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_service.adapters import uploads
+from data_service.adapters.parquet_footer import unpacked_bytes
+from data_service.domain.importing import COLUMNS, UnfitUpload
+from tests.data.test_data_import import GOOD, HEADER, Memory, bring, csv, faults, frame_of, parquet, sample
+
+
+def test_lines_are_counted_across_the_pieces_a_file_is_read_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_PIECE", 64)
+    lines = [f"IBM,2013-03-{day:02d},10,12,9,11,1" for day in range(1, 29)]
+    lines[20:20] = ["", ""]
+    lines[25] = lines[25].replace("12", "x")
+    assert faults(csv(*lines)) == [(27, "high", "not a number")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEADER}\n{GOOD}",
+        f"\ufeff{HEADER}\r\n{GOOD}\r\n\r\n",
+        "Ticker;Date;Open;High;Low;Close;Vol\nibm;2013-03-04;10;12;9;11;100\n",
+        '"Symbol"\t"DATE"\t"Open "\t"High"\t"Low"\t"Close"\t"Volume"\n"IBM"\t"2013-03-04"\t10\t"12"\t 9\t1.1e1\t100\n',
+        "volume,CLOSE,low,HIGH,open,Date,SYMBOL,\n100,11,9,12,10,2013-03-04 00:00:00-05:00,IBM,\n",
+    ],
+)
+def test_a_csv_file_is_read_as_spreadsheets_and_vendors_write_it(text: str) -> None:
+    plain, other = Memory(), Memory()
+    bring(plain, csv(GOOD))
+    bring(other, text.encode())
+    assert other.versions() == plain.versions()
+
+
+def test_columns_are_what_the_mapping_says_and_unknown_ones_are_refused() -> None:
+    data = csv("IBM,2013-03-04,10,12,9,11,100,NYSE,5", header="name,date,open,high,low,px_close,volume,exchange,adj close")
+    assert faults(data) == [
+        (None, "name", "column unknown"),
+        (None, "px_close", "column unknown"),
+        (None, "exchange", "column unknown"),
+        (None, "symbol", "column missing"),
+        (None, "close", "column missing"),
+    ]
+    writer = Memory()
+    bring(writer, data, mapping={"name": "symbol", "PX_Close": "close", "exchange": None})
+    assert (writer.bars["IBM"].close[0], writer.bars["IBM"].adj_close[0]) == (11.0, 5.0)
+    twice = csv(f"{GOOD},3", header=f"{HEADER},Close")
+    assert faults(twice) == [(None, "Close", "column twice")]
+
+
+@pytest.mark.parametrize(
+    ("data", "row", "reason"),
+    [
+        (b"", None, "nothing in it"),
+        (b"\n\n", None, "no header"),
+        ("Ωμέγα,".encode("utf-16"), None, "not UTF-8 but UTF-16"),
+        (b"symbol,caf\xe9\n", 1, "not UTF-8"),
+        (b"\x1f\x8b\0\0\0", 1, "not UTF-8"),
+        (b"GIF\0\0\0", None, "neither CSV nor Parquet"),
+        (b"PAR1", None, "not readable as Parquet"),
+        (b"PAR1" + b"x" * 100 + b"PAR1", None, "not readable as Parquet"),
+        (csv(GOOD) + b"x" * 70_000 + b"\n", 3, "a line longer than 65,536 bytes"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(data: bytes, row: int | None, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_PIECE", 64)
+    assert faults(data) == [(row, None, reason)]
+
+
+def test_text_that_is_not_utf_8_is_named_where_it_stands() -> None:
+    data = csv(GOOD) + b"caf\xe9,2013-03-05,10,12,9,11,1\nIBM,2013-03-06,10,12,9,\xff,1\n"
+    assert faults(data) == [(3, "symbol", "not UTF-8"), (4, "close", "not UTF-8")]
+
+
+def _typed(**columns: pl.Series) -> pl.DataFrame:
+    whole = {
+        "symbol": pl.Series(["IBM", "IBM"], dtype=pl.Categorical),
+        "date": pl.Series([dt.date(2013, 3, 4), dt.date(2013, 3, 5)]),
+        "open": pl.Series([10, 10], dtype=pl.Int8),
+        "high": pl.Series([Decimal("12.50"), Decimal("12.50")]),
+        "low": pl.Series([9, 9], dtype=pl.Float32),
+        "close": pl.Series(["11", "11"]),
+        "volume": pl.Series([2**40, 0], dtype=pl.UInt64),
+    }
+    return pl.DataFrame(whole | columns)
+
+
+NEW_YORK = pl.Series(["2013-03-04", "2013-03-05"]).str.to_datetime("%Y-%m-%d").dt.replace_time_zone("America/New_York")
+
+
+@pytest.mark.parametrize("date", [_typed()["date"], _typed()["date"].cast(pl.Datetime("ns")), NEW_YORK])
+def test_parquet_columns_of_other_types_become_float64_and_dates(date: pl.Series) -> None:
+    writer = Memory()
+    bring(writer, parquet(_typed(date=date)))
+    bars = writer.bars["IBM"]
+    assert (bars.high[0], bars.low[0], bars.close[0], bars.volume[0]) == (12.5, 9.0, 11.0, float(2**40))
+    assert bars.date.tolist() == [dt.date(2013, 3, 4), dt.date(2013, 3, 5)]
+    assert all(getattr(bars, name).dtype == np.float64 for name in COLUMNS[2:])
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected"),
+    [
+        ("open", pl.Series([True, False]), (None, "open", "a column of Boolean: not a number")),
+        ("open", pl.Series([[1.0], [2.0]]), (None, "open", "a column of List(Float64): not a number")),
+        ("date", pl.Series([20130304, 20130305]), (None, "date", "a column of Int64: not a date (YYYY-MM-DD)")),
+        (
+            "symbol",
+            pl.Series([b"IBM", b"IBM"]),
+            (None, "symbol", "a column of Binary: not a symbol (letters, digits and . _ -, at most 32)"),
+        ),
+        ("volume", pl.Series([1.0, None]), (2, "volume", "empty")),
+        ("close", pl.Series([float("nan"), 11.0]), (1, "close", "not finite")),
+        (
+            "date",
+            pl.Series(["2013-03-04 00:00", "2013-03-05 09:30"]).str.to_datetime("%Y-%m-%d %H:%M"),
+            (2, "date", "not midnight: daily bars alone are imported"),
+        ),
+    ],
+)
+def test_parquet_columns_that_cannot_be_bars_are_refused(
+    column: str, values: pl.Series, expected: tuple[int | None, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_PIECE_ROWS", 1)
+    assert faults(parquet(_typed(**{column: values}))) == [expected]
+
+
+def test_a_parquet_file_is_not_unpacked_beyond_what_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = parquet(_typed(note=pl.Series(["x" * 1_000_000] * 2)))
+    assert len(data) < 10_000
+    assert unpacked_bytes(io.BytesIO(data)) > 1_000_000
+    monkeypatch.setattr(uploads, "_MOST_UNPACKED", 100_000)
+    assert faults(data) == [(None, None, "more than 100,000 bytes once it is unpacked")]
+    monkeypatch.setattr(uploads, "MOST_ROWS", 1)
+    assert faults(parquet(_typed())) == [(None, None, "more than 1 rows")]
+    assert faults(csv(GOOD, GOOD)) == [(None, None, "more than 1 rows")]
+
+
+@given(st.data())
+def test_a_damaged_parquet_file_is_a_fault_and_nothing_else(data: st.DataObject) -> None:
+    whole = bytearray(parquet(frame_of(sample()[:1]).head(50)))
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(UnfitUpload):
+        bring(Memory(), bytes(whole))

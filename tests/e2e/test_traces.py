@@ -15,7 +15,7 @@ async def test_a_request_is_one_trace_with_every_hop_under_its_caller(
     trace, caller = secrets.token_hex(16), secrets.token_hex(8)
     headers = {**stack.key("premium"), "traceparent": f"00-{trace}-{caller}-01"}
     answer = await client.get("/api/v1/indicators/rsi?symbol=GOOG&time_period=23", headers=headers)
-    assert answer.headers["x-cache"] == "MISS"
+    assert answer.headers["x-cache"] != "HIT"
 
     def server(service: str) -> Span | None:
         return next((span for span in spans.trace(trace) if (span.service, span.kind) == (service, "SERVER")), None)

@@ -27,7 +27,6 @@ from shared.store import open_store
 from shared.subjects import BARS_SUBJECTS, MARKET_STREAM, bars_subject
 from tests.support.asgi import running
 from tests.support.http_server import serving
-from tests.support.poll import until
 from tests.support.principals import PRINCIPAL_KEYS
 
 PLANS = """
@@ -157,15 +156,3 @@ async def market(bus: EventBus, origin: Origin) -> Market:
     origin.answer = market.answer
     await market.announce("v1")
     return market
-
-
-async def until_cached(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> httpx.Response:
-    """The first answer from the cache: the gateway has heard of the newest version by then."""
-
-    async def hit() -> httpx.Response | None:
-        answer = await client.get(path, headers=headers)
-        return answer if answer.headers.get("x-cache") == "HIT" else None
-
-    answer = await until(hit, what=f"{path} cached")
-    assert answer is not None
-    return answer

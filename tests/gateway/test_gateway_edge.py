@@ -18,8 +18,9 @@ from shared.events import EventBus
 from shared.ids import new_id
 from shared.limits.limiter import Limiter
 from shared.subjects import auth_subject
-from tests.gateway.conftest import Market, Origin, settings_for, until_cached
+from tests.gateway.conftest import Market, Origin, settings_for
 from tests.support.asgi import running
+from tests.support.clients import until_cached
 from tests.support.http_server import serving
 from tests.support.poll import until
 
@@ -215,6 +216,7 @@ async def test_the_order_of_parameters_is_no_other_request(gateway: httpx.AsyncC
 
 async def test_a_client_that_has_the_answer_is_told_so(gateway: httpx.AsyncClient, origin: Origin, market: Market) -> None:
     headers, _ = origin.new_person("wide")
+    await until_cached(gateway, f"/api/v1/bars/{market.symbol}?warm=1", headers)
     path = f"/api/v1/bars/{market.symbol}?n=1"
     has_it = {**headers, "If-None-Match": 'W/"other", "v1"'}
     on_a_miss = await gateway.get(path, headers=has_it)

@@ -16,3 +16,15 @@ async def get_patiently(client: httpx.AsyncClient, path: str, headers: dict[str,
     answer = await until(attempt, seconds=10, what=f"{path} within its burst")
     assert answer is not None
     return answer
+
+
+async def until_cached(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> httpx.Response:
+    """The first answer from the cache: the gateway has heard of the newest version by then."""
+
+    async def hit() -> httpx.Response | None:
+        answer = await client.get(path, headers=headers)
+        return answer if answer.headers.get("x-cache") == "HIT" else None
+
+    answer = await until(hit, what=f"{path} cached")
+    assert answer is not None
+    return answer

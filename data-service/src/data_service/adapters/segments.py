@@ -94,7 +94,7 @@ class Segment:
     def touch(self) -> None:
         """Has every page in memory, so that no read waits for the disk; once."""
         if not self._touched:
-            np.add.reduce(self._block.reshape(-1)[:: _PAGE // _WORD])
+            self._block.reshape(-1)[:: _PAGE // _WORD].sum()
             self._touched = True
 
     def bars(self, symbol: str, first: int, length: int, version: str, splits: tuple[Split, ...]) -> Bars:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_service.adapters import dataset as module
+from data_service.adapters import manifest as manifest_module
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.parquet import read_bars, sample_path, write_dataset
 from data_service.domain.bars import Bar, Bars
@@ -250,3 +251,66 @@ def test_a_full_disk_refuses_the_change_whole(tmp_path: Path) -> None:
     assert int(commits) > 0
     assert int(errno) == ENOSPC
     assert same == "True"
+
+
+def test_a_store_that_is_there_can_be_opened_as_it_is(tmp_path: Path) -> None:
+    """As the import command does, in a shell that does not know what the store was made from."""
+    write_dataset(tmp_path / "source", universe(3, 2, seed=1))
+    before = versions(opened(tmp_path / "state", tmp_path / "source").snapshot())
+    other = Dataset(tmp_path / "state", None)
+    other.open(as_it_is=True)
+    assert versions(other.snapshot()) == before
+
+
+def test_a_source_that_was_unfit_in_part_can_be_mended(tmp_path: Path) -> None:
+    for number, folder in enumerate(("one", "two")):
+        write_dataset(tmp_path / folder, universe(number + 1, 2, seed=1))
+    source = tmp_path / "source"
+    source.mkdir()
+    fit = pl.read_parquet(tmp_path / "two/bars-0000.parquet").filter(pl.col("symbol") == "SYN00002")
+    pl.read_parquet(tmp_path / "one/bars-0000.parquet").write_parquet(source / "a.parquet")
+    fit.with_columns(close=pl.lit(-1.0)).write_parquet(source / "b.parquet")
+    with pytest.raises(UnfitBars):
+        opened(tmp_path / "state", source)
+    fit.write_parquet(source / "b.parquet")
+    assert list(opened(tmp_path / "state", source).snapshot()) == ["SYN00001", "SYN00002"]
+
+
+def test_a_commit_whose_very_last_step_fails_has_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest was replaced; only that it is on the disk is not certain."""
+    dataset = opened(tmp_path)
+
+    def broken(_folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest_module, "sync_folder", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            dataset.commit(with_bars("IBM", [a_bar("2013-03-04", 99.0)]))
+    for each in (dataset, opened(tmp_path)):
+        assert each.snapshot()["IBM"].close[-1] == 99.0
+    assert dataset.commit(with_bars("IBM", [a_bar("2013-03-05", 100.0)]))
+
+
+def test_a_commit_is_made_although_tidying_up_after_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_FILES", 0)
+    dataset = opened(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "merge_rows", full)
+        for day in ("2013-03-04", "2013-03-05"):
+            assert dataset.commit(with_bars("IBM", [a_bar(day, 99.0)]))
+    assert dataset.commit(with_bars("IBM", [a_bar("2013-03-06", 99.0)]))
+    assert opened(tmp_path).snapshot()["IBM"].close[-3:].tolist() == [99.0] * 3
+
+
+def test_splits_beside_a_single_file_are_noticed(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "made", universe(1, 2, seed=1))
+    source = tmp_path / "bars.parquet"
+    pl.read_parquet(tmp_path / "made/bars-0000.parquet").write_parquet(source)
+    assert opened(tmp_path / "state", source).snapshot()["SYN00001"].splits == ()
+    (tmp_path / "splits.csv").write_text("symbol,date,ratio\nSYN00001,2025-06-02,2.0\n")
+    assert len(opened(tmp_path / "state", source).snapshot()["SYN00001"].splits) == 1

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.api import edge
+from gateway.api import edge, exchange
 from gateway.app import create_app
 from shared.api_keys import digest
 from shared.events import EventBus
@@ -429,6 +429,29 @@ async def test_an_upload_that_is_too_long_or_does_not_say_how_long_is_refused(ga
     problem(await gateway.post(IMPORT, headers=headers, content=pieces()), 422)
     problem(await gateway.post(IMPORT, headers={**headers, "Content-Length": str(1 << 40)}, content=b""), 413)
     assert not origin.calls
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/v1/auth/login", 422), (IMPORT, 503)])
+async def test_a_body_that_stops_coming_is_no_hang(
+    origin: Origin,
+    origin_url: str,
+    redis: Redis,
+    bus: EventBus,
+    redis_url: str,
+    nats_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    status: int,
+) -> None:
+    monkeypatch.setattr(exchange, "_PIECE_S", 0.2)
+    headers, _ = origin.new_person("wide")
+    async with serving(create_app(settings_for(origin_url, redis_url, nats_url))) as url:
+        address = urlsplit(url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {headers['X-API-Key']}\r\nContent-Length: 1000\r\n\r\nhalf"
+        writer.write(head.encode())
+        assert f" {status} ".encode() in await asyncio.wait_for(reader.readline(), 10)
+        writer.transport.abort()
 
 
 async def test_head_is_get_without_its_body(

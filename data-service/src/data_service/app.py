@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     dataset = Dataset(settings.state_dir, settings.bars_path, settings.loading)
     store = BarStore(dataset.snapshot)
-    facts = BarFacts(bus, store)
+    facts = BarFacts(bus, dataset.versions)
     feed = Feed(bus, LiveBars(dataset, facts), shell.metrics)
     leading: asyncio.Task[None] | None = None
 
@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             leading = asyncio.create_task(lead(settings.state_dir, dataset, facts, feed.start))
             leading.add_done_callback(log_failure)
             keeping = asyncio.create_task(keep_in_memory(dataset))
+            keeping.add_done_callback(log_failure)
             yield
             await end_task(keeping)
             await end_task(leading)

@@ -81,7 +81,7 @@ def _import(
     files: list[Path], mapping: dict[str, str | None], state: Path, bars: Path | None, console: Console, *, dry_run: bool
 ) -> Report:
     dataset = Dataset(state, bars, "mmap")
-    dataset.open()
+    dataset.open(as_it_is=True)
     parts = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with ExitStack() as opened, Progress(*parts, console=console, transient=True) as progress:
         sources = [Source(path.name, opened.enter_context(path.open("rb"))) for path in files]

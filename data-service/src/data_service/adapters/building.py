@@ -7,11 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from secrets import token_hex
 
 import polars as pl
 
 from data_service.adapters.manifest import Entry, Manifest, entry, read_manifest, replace_manifest
-from data_service.adapters.parquet import read_files, read_splits, sample_path, source_files
+from data_service.adapters.parquet import SPLITS, read_files, read_splits, sample_path, source_files
 from data_service.adapters.rows import apply_rows, read_rows
 from data_service.adapters.segments import sync_folder, write_segment
 from data_service.domain.bars import Bars
@@ -30,7 +31,8 @@ def fingerprint(source: Path | None) -> str:
             for path in sorted(folder.iterdir()):
                 digest.update(path.read_bytes())
     else:
-        for path in sorted(source.iterdir()) if source.is_dir() else [source]:
+        beside = source.parent / SPLITS
+        for path in sorted(source.iterdir()) if source.is_dir() else [source, *([beside] if beside.exists() else [])]:
             stat = path.stat()
             digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
@@ -42,10 +44,12 @@ def build(folder: Path, source: Path | None) -> None:
     A large source is read in a process of its own: the memory that takes ends with it.
     """
     if source is None or sum(path.stat().st_size for path in source_files(source)) < _LARGE:
-        _build(folder, source)
-        return
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        pool.submit(_build, folder, source).result()
+        manifest = _built(folder, source)
+    else:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            manifest = pool.submit(_built, folder, source).result()
+    # here, where the lock is held: a process that outlived its parent has made files that nobody names
+    replace_manifest(folder, manifest)
 
 
 def segment(folder: Path, name: str, series: list[Bars]) -> dict[str, Entry]:
@@ -55,10 +59,11 @@ def segment(folder: Path, name: str, series: list[Bars]) -> dict[str, Entry]:
     return {bars.symbol: entry(name, first, bars) for bars, first in zip(series, firsts, strict=True)}
 
 
-def _build(folder: Path, source: Path | None) -> None:
+def _built(folder: Path, source: Path | None) -> Manifest:
     print_of_source = fingerprint(source)
     old = read_manifest(folder)
     generation = old.generation + 1 if old else 1
+    name = f"{generation:010d}-{token_hex(4)}"
     anew = old is not None and old.source != print_of_source
     rows = old.rows if old else ()
     changed = [read_rows(folder / "rows" / name) for name in rows]
@@ -75,15 +80,15 @@ def _build(folder: Path, source: Path | None) -> None:
                 found |= {
                     bars.symbol: bars for bars in apply_rows(found, frame.filter(pl.col("symbol").is_in(list(found))), anew=anew)
                 }
-            series |= segment(folder, f"{generation:010d}-{number:04d}.npy", list(found.values()))
+            series |= segment(folder, f"{name}-{number:04d}.npy", list(found.values()))
     if faults:
         raise UnfitBars(faults)
     own: dict[str, Bars] = {}
     for frame in changed:
         own |= {bars.symbol: bars for bars in apply_rows(own, frame.filter(~pl.col("symbol").is_in(list(series))), anew=anew)}
     if own:
-        series |= segment(folder, f"{generation:010d}-own.npy", list(own.values()))
-    replace_manifest(folder, Manifest(generation, print_of_source, rows, series))
+        series |= segment(folder, f"{name}-own.npy", list(own.values()))
+    return Manifest(generation, print_of_source, rows, series)
 
 
 @contextmanager

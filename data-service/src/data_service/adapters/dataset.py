@@ -12,6 +12,8 @@ leaves the old or the new; readers go on with what they have mapped, and notice 
 import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 from data_service.adapters.building import build, fingerprint, segment
@@ -20,13 +22,17 @@ from data_service.adapters.rows import changed_rows, merge_rows, write_rows
 from data_service.adapters.segments import Segment
 from data_service.domain.bars import Bars
 from data_service.domain.ports import Loading, Snapshot
+from shared.logging import get_logger
 
 __all__ = ["Dataset"]
 
 MOST_FILES = 64
-"""Segments, and files of rows; beyond that the small ones become one."""
+"""Small segments, and small files of rows; beyond that they become one."""
 
 _SMALL = 1 << 20
+"""Bars of a segment, and bytes of a file of rows."""
+
+_log = get_logger("store")
 
 
 class MappedSnapshot:
@@ -39,12 +45,15 @@ class MappedSnapshot:
         self._bars: dict[str, Bars] = {}
         if before is not None:
             old, new = before.manifest.entries, manifest.entries
-            self._bars = {symbol: bars for symbol, bars in before.read.items() if old[symbol] == new.get(symbol)}
+            self._bars = {symbol: bars for symbol, bars in before.read().items() if old[symbol] == new.get(symbol)}
 
-    @property
-    def read(self) -> Mapping[str, Bars]:
-        """What was asked for so far."""
-        return self._bars
+    def read(self) -> dict[str, Bars]:
+        """What was asked for so far; a copy, for other threads go on asking."""
+        return self._bars.copy()
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        return {symbol: version for symbol, (_segment, _first, _length, version, _splits) in self.manifest.entries.items()}
 
     def __contains__(self, symbol: object) -> bool:
         return symbol in self.manifest.entries
@@ -72,18 +81,21 @@ class Dataset:
         self._folder = folder
         self._source = source
         self._loading = loading
-        self._seen: tuple[int, int] | None = None
-        self._snapshot: MappedSnapshot | None = None
+        self._current: tuple[tuple[int, int], MappedSnapshot] | None = None
 
-    def open(self) -> None:
-        """Makes the segments where they are missing or made from another source; `UnfitBars` when the source is unfit."""
+    def open(self, *, as_it_is: bool = False) -> None:
+        """Makes the segments where they are missing or made from another source; `UnfitBars` when the source is unfit.
+
+        `as_it_is`: a store that is there is left alone, whatever it was made from.
+        """
         for name in ("rows", "segments"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         with self._locked():
             manifest = read_manifest(self._folder)
-            if manifest is None or manifest.source != fingerprint(self._source) or not self._is_whole(manifest):
+            self._collect(manifest)  # of a build or a commit that did not come to its end
+            if manifest is None or not (as_it_is or self._is_made_from_source(manifest)):
                 build(self._folder, self._source)
-            self._collect(self._newest().manifest)
+                self._collect(self._newest().manifest)
         self.touch()
 
     def touch(self) -> None:
@@ -110,28 +122,39 @@ class Dataset:
                 self._write(before, changed)
             return changed
 
+    def versions(self) -> Mapping[str, str]:
+        """The newest data version of each symbol."""
+        return self._newest().versions
+
     def _newest(self) -> MappedSnapshot:
         while True:
-            stat = (self._folder / NAME).stat()
-            seen = (stat.st_ino, stat.st_mtime_ns)
-            if self._snapshot is not None and seen == self._seen:
-                return self._snapshot
+            seen = self._stat()
+            current = self._current
+            if current is not None and current[0] == seen:
+                return current[1]
             manifest = read_manifest(self._folder)
             if manifest is None:
                 raise FileNotFoundError(self._folder / NAME)
             try:
-                self._snapshot = self._map(manifest)
+                snapshot = self._map(manifest, current[1] if current else None)
             except FileNotFoundError:
+                if self._stat() == seen:
+                    raise
                 continue  # replaced, and its files removed, since we read it
-            self._seen = seen
+            self._current = seen, snapshot
 
-    def _map(self, manifest: Manifest) -> MappedSnapshot:
-        known = self._snapshot.segments if self._snapshot else {}
+    def _stat(self) -> tuple[int, int]:
+        stat = (self._folder / NAME).stat()
+        return stat.st_ino, stat.st_mtime_ns
+
+    def _map(self, manifest: Manifest, before: MappedSnapshot | None) -> MappedSnapshot:
+        known = before.segments if before else {}
         segments = {name: known.get(name) or Segment(self._folder / "segments" / name) for name in manifest.used}
-        return MappedSnapshot(manifest, segments, self._snapshot)
+        return MappedSnapshot(manifest, segments, before)
 
     def _write(self, before: MappedSnapshot, changed: Sequence[Bars]) -> None:
         old = before.manifest
+        self._collect(old)  # of a commit of another process that did not come to its end
         generation = old.generation + 1
         rows = f"{generation:010d}.parquet"
         try:
@@ -139,34 +162,57 @@ class Dataset:
             entries = {**old.entries, **segment(self._folder, f"{generation:010d}.npy", list(changed))}
             replace_manifest(self._folder, Manifest(generation, old.source, (*old.rows, rows), entries))
         except BaseException:
-            self._collect(old)
+            # what is named now, which is the new where only its last step failed
+            self._collect(read_manifest(self._folder))
             raise
-        self._tidy(self._newest())
+        try:
+            self._tidy(self._newest())
+        except OSError as error:
+            # the change is made; there is time to tidy up after the next one
+            _log.warning("the store is not tidied", error=type(error).__name__)
 
     def _tidy(self, now: MappedSnapshot) -> None:
-        """Many small segments become one, and so do spent ones and the files of rows; then what nobody names is removed."""
+        """Many small segments become one, as do spent ones, and many small files of rows; what nobody names is removed."""
         manifest = now.manifest
         small = {name for name, mapped in now.segments.items() if len(mapped) < _SMALL}
-        spent = _spent(now)
-        if len(small) > MOST_FILES or len(manifest.rows) > MOST_FILES or spent:
+        moving = _spent(now) | (small if len(small) > MOST_FILES else set())
+        merging = sum(self._is_small(name) for name in manifest.rows) > MOST_FILES
+        if moving or merging:
             generation = manifest.generation + 1
-            moved = [symbol for symbol in now if manifest.series(symbol).segment in small | spent]
-            entries = {**manifest.entries, **segment(self._folder, f"{generation:010d}.npy", [now[symbol] for symbol in moved])}
-            rows = f"{generation:010d}.parquet"
-            merge_rows([self._folder / "rows" / name for name in manifest.rows], self._folder / "rows" / rows)
-            replace_manifest(self._folder, Manifest(generation, manifest.source, (rows,), entries))
-            manifest = self._newest().manifest
-        self._collect(manifest)
+            moved = [symbol for symbol in now if manifest.series(symbol).segment in moving]
+            entries = dict(manifest.entries)
+            if moved:
+                entries |= segment(self._folder, f"{generation:010d}.npy", [now[symbol] for symbol in moved])
+            rows = self._merged(manifest.rows, generation) if merging else manifest.rows
+            replace_manifest(self._folder, Manifest(generation, manifest.source, rows, entries))
+        self._collect(self._newest().manifest)
 
-    def _collect(self, manifest: Manifest) -> None:
+    def _merged(self, rows: Sequence[str], generation: int) -> tuple[str, ...]:
+        """Each run of small files as one; the large stay where they stand in the order."""
+        merged: list[str] = []
+        for small, run in groupby(rows, key=self._is_small):
+            names = list(run)
+            if small and len(names) > 1:
+                into = f"{generation:010d}-{len(merged):04d}.parquet"
+                merge_rows([self._folder / "rows" / name for name in names], self._folder / "rows" / into)
+                names = [into]
+            merged += names
+        return tuple(merged)
+
+    def _is_small(self, rows: str) -> bool:
+        return (self._folder / "rows" / rows).stat().st_size < _SMALL
+
+    def _collect(self, manifest: Manifest | None) -> None:
         """Removes what the manifest does not name: of changes that failed, or that were overtaken."""
-        for folder, named in (("rows", set(manifest.rows)), ("segments", manifest.used)):
+        named = {"rows": set(manifest.rows), "segments": set(manifest.used)} if manifest else {"rows": set(), "segments": set()}
+        for folder, names in named.items():
             for path in (self._folder / folder).iterdir():
-                if path.name not in named:
+                if path.name not in names:
                     path.unlink()
 
-    def _is_whole(self, manifest: Manifest) -> bool:
-        return all((self._folder / "segments" / name).exists() for name in manifest.used)
+    def _is_made_from_source(self, manifest: Manifest) -> bool:
+        whole = all((self._folder / "segments" / name).exists() for name in manifest.used)
+        return whole and manifest.source == fingerprint(self._source)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -50,7 +50,7 @@ async def _insist(tell: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await tell()
-        except (Unavailable, NatsError, TimeoutError) as error:
+        except (Unavailable, NatsError, OSError) as error:
             _log.warning("changes are not announced yet", error=type(error).__name__)
             await asyncio.sleep(_RETRY_S)
         else:

@@ -1,6 +1,7 @@
 """Live bars in, data versions out."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Annotated, Literal
 
@@ -11,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_service.domain.bars import Bar
 from data_service.domain.errors import UnfitBars
 from data_service.domain.live import LiveBars
-from data_service.domain.store import BarStore
 from shared.events import EventBus, Fact, RejectedFact
 from shared.metrics import Metrics
 from shared.subjects import BARS_SUBJECTS, FEED_STREAM, FEED_SUBJECTS, MARKET_STREAM, SYMBOL_PATTERN, bars_subject
@@ -43,9 +43,9 @@ async def declare_market_streams(bus: EventBus, facts: "BarFacts") -> None:
 class BarFacts:
     """`kalpi.market.bars.v1.<symbol>`: the newest data version of a symbol, told by the one process that leads."""
 
-    def __init__(self, bus: EventBus, store: BarStore) -> None:
+    def __init__(self, bus: EventBus, versions: Callable[[], Mapping[str, str]]) -> None:
         self._bus = bus
-        self._store = store
+        self._versions = versions
         self._told: dict[str, str] = {}
         self._leads = False
         # one announcement at a time, so that the last one of a symbol is its newest
@@ -54,7 +54,7 @@ class BarFacts:
     async def lead(self) -> None:
         """From here on this process tells; what was told before it is read from NATS."""
         self._leads = True
-        for symbol in self._store.symbols():
+        for symbol in self._versions():
             if (version := await self._last_told(symbol)) is not None:
                 self._told[symbol] = version
         await self.announce_changed()
@@ -67,14 +67,15 @@ class BarFacts:
 
     async def announce_changed(self) -> None:
         """The symbols whose bars are not those last told."""
-        for symbol in self._store.symbols():
-            if self._told.get(symbol) != self._store.stored(symbol).data_version:
-                await self.announce(symbol)
+        for symbol in [symbol for symbol, version in self._versions().items() if self._told.get(symbol) != version]:
+            await self.announce(symbol)
 
     async def announce(self, symbol: str) -> None:
         """Returns once the symbol's newest version is published; raises when it is not. Twice is harmless."""
         async with self._turn:
-            version = self._store.stored(symbol).data_version
+            version = self._versions().get(symbol)
+            if version is None:  # gone since, with the source it stood in
+                return
             data = {"symbol": symbol, "data_version": version, "interval": "1day"}
             await self._bus.publish(bars_subject(symbol), data)
             self._told[symbol] = version

@@ -13,11 +13,11 @@ from data_service.domain.bars import PRICES, Bars, Floats, Split
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars
 
-__all__ = ["read_bars", "read_files", "read_splits", "sample_path", "source_files", "write_dataset"]
+__all__ = ["SPLITS", "read_bars", "read_files", "read_splits", "sample_path", "source_files", "write_dataset"]
 
 _NUMBERS = (*PRICES, "volume", "adj_close")
 _REQUIRED = ("symbol", "date", *PRICES, "volume")
-_SPLITS = "splits.csv"
+SPLITS = "splits.csv"
 _SYMBOLS_A_FILE = 250
 
 
@@ -42,7 +42,7 @@ def read_bars(source: Path) -> list[Bars]:
 
 
 def read_splits(source: Path) -> dict[str, tuple[Split, ...]]:
-    return _read_splits((source if source.is_dir() else source.parent) / _SPLITS)
+    return _read_splits((source if source.is_dir() else source.parent) / SPLITS)
 
 
 def read_files(paths: Sequence[Path], splits: Mapping[str, tuple[Split, ...]]) -> list[Bars]:
@@ -116,7 +116,7 @@ def write_dataset(folder: Path, made: Iterable[Bars]) -> int:
         rows += sum(len(bars) for bars in chunk)
         splits += [(bars.symbol, str(split.date), split.ratio) for bars in chunk for split in bars.splits]
     columns = {"symbol": pl.String, "date": pl.String, "ratio": pl.Float64}
-    pl.DataFrame(splits, schema=columns, orient="row").write_csv(folder / _SPLITS)
+    pl.DataFrame(splits, schema=columns, orient="row").write_csv(folder / SPLITS)
     return rows
 
 

@@ -89,6 +89,9 @@ def _over(old: Bars, rows: pl.DataFrame, *, anew: bool) -> Bars:
     columns = {name: np.concatenate([getattr(old, name)[kept], new[name]])[order] for name in _NUMBERS}
     marked = rows["splits"].drop_nulls()
     splits = tuple(Split(np.datetime64(one["date"], "D"), one["ratio"]) for one in marked[-1]) if len(marked) else old.splits
+    if anew:  # another source may know of others
+        known = {split.date: split for split in (*old.splits, *splits)}
+        splits = tuple(known[day] for day in sorted(known))
     return Bars(old.symbol, merged[order], splits=splits, **columns)
 
 

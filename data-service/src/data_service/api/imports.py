@@ -99,17 +99,18 @@ def import_router(most_bytes: int = MOST_BYTES) -> APIRouter:
     async def import_bars(request: Request, query: Annotated[ImportOptions, Query()]) -> ImportAnswer:
         """Takes every row of every file, or refuses all of them and names each fault. A row of a known symbol and date replaces
         it. Without an `adj_close` the stored adjustment goes on; with it, splits are found where it jumps."""
-        with _one_at_a_time(busy), _full_disk_named():
+        with _full_disk_named():
             async with _bounded(request, most_bytes).form(max_files=_MOST_FILES, max_fields=8) as form:
                 files, options = _parts(form, query)
                 mapping = _mapping(options.mapping, "query" if query.mapping is not None else "body")
-                # to its end also when the caller has gone: what is being read is closed after it
-                work = asyncio.create_task(asyncio.to_thread(_import, request.app.state, files, mapping, options.dry_run))
-                try:
-                    report = await asyncio.shield(work)
-                except asyncio.CancelledError:
-                    await asyncio.wait([work])
-                    raise
+                with _one_at_a_time(busy):
+                    # to its end also when the caller has gone: what is being read is closed after it
+                    work = asyncio.create_task(asyncio.to_thread(_import, request.app.state, files, mapping, options.dry_run))
+                    try:
+                        report = await asyncio.shield(work)
+                    except asyncio.CancelledError:
+                        await asyncio.wait([work])
+                        raise
         return _answer(report)
 
     return router

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,21 @@ from data_service.domain.ports import BarWriter, Snapshot
 __all__ = ["Announcer", "LiveBars"]
 
 MOST_REMEMBERED = 100_000
+_Of = tuple[str, str, np.datetime64]
+"""Which bar of which feed."""
+
+
+@dataclass
+class _Arrived:
+    feed: str
+    symbol: str
+    bar: Bar
+    sequence: int | None
+    overtaken: bool = False
+
+    @property
+    def of(self) -> _Of:
+        return self.feed, self.symbol, self.bar.date
 
 
 class Announcer(Protocol):
@@ -29,8 +45,8 @@ class LiveBars:
     def __init__(self, writer: BarWriter, announcer: Announcer) -> None:
         self._writer = writer
         self._announcer = announcer
-        self._sequences: OrderedDict[tuple[str, str, np.datetime64], int] = OrderedDict()
-        self._waiting: list[tuple[str, Bar]] = []
+        self._sequences: OrderedDict[_Of, int] = OrderedDict()
+        self._waiting: list[_Arrived] = []
         self._next: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
 
@@ -42,34 +58,45 @@ class LiveBars:
         """
         if faults := faults_of(Bars.empty(symbol).with_bar(bar)):
             raise UnfitBars(faults)
-        if sequence is not None and sequence < self._sequences.get((feed, symbol, bar.date), 0):
-            return False
-
-        self._waiting.append((symbol, bar))
+        arrived = _Arrived(feed, symbol, bar, sequence)
+        self._waiting.append(arrived)
         if self._next is None:
             self._next = asyncio.create_task(self._commit_waiting())
         await asyncio.shield(self._next)
-        if sequence is not None:
-            self._remember((feed, symbol, bar.date), sequence)
-        return True
+        return not arrived.overtaken
 
     async def _commit_waiting(self) -> None:
         """One commit for all that came while the one before was under way, in the order in which they came."""
         async with self._turn:
             taken, self._waiting, self._next = self._waiting, [], None
+            highest = self._judge(taken)
+            fit = [arrived for arrived in taken if not arrived.overtaken]
 
             def change(now: Snapshot) -> Sequence[Bars]:
                 changed: dict[str, Bars] = {}
-                for symbol, bar in taken:
+                for arrived in fit:
+                    symbol = arrived.symbol
                     before = changed[symbol] if symbol in changed else now[symbol] if symbol in now else Bars.empty(symbol)
-                    changed[symbol] = before.with_bar(bar)
+                    changed[symbol] = before.with_bar(arrived.bar)
                 return list(changed.values())
 
             await asyncio.to_thread(self._writer.commit, change)
-        for symbol in {symbol for symbol, _ in taken}:
+            for of, sequence in highest.items():
+                self._remember(of, sequence)
+        for symbol in {arrived.symbol for arrived in fit}:
             await self._announcer.announce(symbol)
 
-    def _remember(self, of: tuple[str, str, np.datetime64], sequence: int) -> None:
+    def _judge(self, taken: Sequence["_Arrived"]) -> dict[_Of, int]:
+        """Marks what was overtaken, before or within these; the highest sequence of each bar."""
+        highest: dict[_Of, int] = {}
+        for arrived in taken:
+            if arrived.sequence is not None:
+                so_far = highest.get(arrived.of, self._sequences.get(arrived.of, 0))
+                arrived.overtaken = arrived.sequence < so_far
+                highest[arrived.of] = max(arrived.sequence, so_far)
+        return highest
+
+    def _remember(self, of: _Of, sequence: int) -> None:
         self._sequences[of] = sequence
         self._sequences.move_to_end(of)
         while len(self._sequences) > MOST_REMEMBERED:

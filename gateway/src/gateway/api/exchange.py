@@ -1,5 +1,6 @@
 """One request as the edge sees it, and the answer on its way out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from starlette.types import Message, Receive, Scope, Send
@@ -9,6 +10,9 @@ from gateway.domain.errors import BodyTooLarge
 from shared.errors import InvalidInput
 
 __all__ = ["Exchange"]
+
+_PIECE_S = 30.0
+"""How long the next piece of a body may take."""
 
 
 class Exchange:
@@ -63,7 +67,11 @@ class Exchange:
     async def _pieces(self, most: int) -> AsyncIterator[bytes]:
         left = most
         while True:
-            message = await self.receive()
+            try:
+                async with asyncio.timeout(_PIECE_S):
+                    message = await self.receive()
+            except TimeoutError:
+                raise InvalidInput.field("body", msg="it stopped coming") from None
             if message["type"] == "http.disconnect":
                 raise InvalidInput.field("body", msg="it ended too early")
             piece: bytes = message.get("body", b"")

@@ -15,7 +15,6 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import data_io
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.parquet import write_dataset
 from data_service.domain.bars import Bar, Bars
@@ -163,6 +162,10 @@ def main() -> None:
     for row, figure in figures.items():
         table.add_row(row, f"{figure:,.2f}", f"{figure / whole:,.2f}")
     console.print(table)
+
+    # here, because the workers above import this module, and are to be no heavier than they have to
+    from benchmarks import data_io  # noqa: PLC0415
+
     data_io.show(console)
 
 

@@ -1,18 +1,15 @@
 """What the store's tests do in other processes: commit, and die at a chosen step of it."""
 
-import itertools
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from data_service.adapters.dataset import Dataset
 from data_service.domain.bars import Bar, Bars
 from data_service.domain.ports import Snapshot
+from tests.data.dying import die_at
 
 
 def a_bar(day: str, close: float) -> Bar:
@@ -33,20 +30,7 @@ def commit_and_die(folder: Path, step: int) -> None:
     """Commits one bar of IBM and of a new symbol, and is killed before the `step`th thing it does to a file."""
     dataset = Dataset(folder, None)
     dataset.open()
-    steps = itertools.count(1)
-
-    def dying(work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any, **named: Any) -> Any:
-            if next(steps) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return work(*arguments, **named)
-
-        return run
-
-    for name in ("pwrite", "fsync", "unlink", "rename"):
-        setattr(os, name, dying(getattr(os, name)))
-    for name in ("rename", "unlink", "open"):
-        setattr(Path, name, dying(getattr(Path, name)))
+    die_at(step)
 
     def both(now: Snapshot) -> list[Bars]:
         changes = (with_bars("IBM", [a_bar("2013-03-04", 99.0)]), with_bars("NEW", [a_bar("2013-03-04", 5.0)]))

@@ -5,16 +5,13 @@ Nothing here runs a Polars query when it is imported: a process that has run one
 
 import datetime as dt
 import itertools
-import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.uploads import Source, read_upload
 from data_service.domain.merging import store
+from tests.data.dying import die_at
 
 DAY = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 HEADER = "symbol,date,open,high,low,close,volume"
@@ -31,20 +28,7 @@ def import_and_die(state: Path, file: Path, step: int) -> None:
     """Imports the file, and is killed before the `step`th thing it does to one."""
     dataset = Dataset(state, None)
     dataset.open()
-    steps = itertools.count(1)
-
-    def dying(work: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*arguments: Any, **named: Any) -> Any:
-            if next(steps) == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return work(*arguments, **named)
-
-        return run
-
-    for name in ("pwrite", "fsync", "unlink", "rename"):
-        setattr(os, name, dying(getattr(os, name)))
-    for name in ("rename", "unlink", "open"):
-        setattr(Path, name, dying(getattr(Path, name)))
+    die_at(step)
     _import(dataset, file)
 
 

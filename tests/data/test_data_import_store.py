@@ -1,10 +1,7 @@
 """Importing into the store on the disk: by the command, under kill -9 at every step, and on a full disk."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,9 +10,9 @@ from typer.testing import CliRunner
 
 from data_service.adapters.dataset import Dataset
 from data_service.commands import app
+from tests.data.small_disk import run_on_a_small_disk
 from tests.data.test_data_import import GOOD, HEADER, csv, frame_of, parquet, sample
 from tests.data.test_data_import_child import import_and_die, versions
-from tests.support.stack import ROOT
 
 NEW = "NEW,2013-03-04,1,1,1,1,1"
 runner = CliRunner(env={"COLUMNS": "160"})
@@ -115,22 +112,6 @@ def test_an_import_killed_at_any_step_has_happened_or_has_not(tmp_path: Path) ->
 
 
 def test_an_import_on_a_full_disk_is_refused_whole(tmp_path: Path) -> None:
-    """A real one, of three megabytes, in a mount namespace of its own."""
-    small = tmp_path / "small"
-    small.mkdir()
-    program = f'"{sys.executable}" -m tests.data.test_data_import_child "{small}" "{tmp_path}/full.csv"'
-    script = f'mount -t tmpfs -o size=3m tmpfs "{small}" && exec {program}'
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=100,
-    )
-    if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    imports, number, same = done.stdout.split()
+    child = "tests.data.test_data_import_child"
+    imports, number, same = run_on_a_small_disk(tmp_path / "small", child, str(tmp_path / "full.csv"))
     assert (int(imports) > 0, int(number), same) == (True, 28, "True")

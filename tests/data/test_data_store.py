@@ -1,9 +1,6 @@
 """The store on the disk: what was committed is there, whole, for every process, whatever happens to the one that wrote it."""
 
-import os
 import signal
-import subprocess
-import sys
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,7 +19,7 @@ from data_service.domain.errors import UnfitBars
 from data_service.domain.ports import Snapshot
 from data_service.domain.synthetic import universe
 from tests.data.dataset_child import a_bar, commit_and_die, with_bars
-from tests.support.stack import ROOT
+from tests.data.small_disk import run_on_a_small_disk
 
 ENOSPC = 28
 COLUMNS = ("date", "open", "high", "low", "close", "volume", "adj_close")
@@ -231,23 +228,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, f
 
 
 def test_a_full_disk_refuses_the_change_whole(tmp_path: Path) -> None:
-    """A real one, of three megabytes, in a mount namespace of its own."""
-    small = tmp_path / "small"
-    small.mkdir()
-    script = f'mount -t tmpfs -o size=3m tmpfs "{small}" && exec "{sys.executable}" -m tests.data.dataset_child "{small}"'
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=100,
-    )
-    if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
-    assert done.returncode == 0, done.stderr
-    commits, errno, same = done.stdout.split()
+    commits, errno, same = run_on_a_small_disk(tmp_path / "small", "tests.data.dataset_child")
     assert int(commits) > 0
     assert int(errno) == ENOSPC
     assert same == "True"

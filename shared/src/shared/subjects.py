@@ -17,7 +17,6 @@ __all__ = [
     "auth_subject",
     "bars_subject",
     "feed_subject",
-    "symbol_of",
 ]
 
 AUTH_STREAM = "KALPI_AUTH"
@@ -50,7 +49,3 @@ def bars_subject(symbol: str) -> str:
     if not _SYMBOL.fullmatch(symbol):
         raise ValueError(f"not a symbol: {symbol[:40]!r}")
     return f"kalpi.market.bars.v1.{symbol.replace('.', '~')}"
-
-
-def symbol_of(subject: str) -> str:
-    return subject.rpartition(".")[2].replace("~", ".")

@@ -64,6 +64,10 @@ bench-data: $(READY) ## measure: the bar store at 5,000 symbols of 20 years, rea
 openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves
 	@$(BIN)/kalpi openapi
 
+.PHONY: calendars
+calendars: $(READY) ## make again the sessions of exchanges that ship with data-service, and say their checksum
+	@$(BIN)/python data-service/scripts/make_calendars.py
+
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package kalpi-shared
 
 .PHONY: lock

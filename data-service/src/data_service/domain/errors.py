@@ -1,16 +1,18 @@
 """What data-service answers when it cannot give bars.
 
 NotFound
-└── UnknownSymbol
+├── UnknownSymbol
+└── UnknownExchange      matches
 ValueError
 └── UnfitBars            a file or a bar that is refused; every fault named
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from shared.errors import NotFound
 
-__all__ = ["UnfitBars", "UnknownSymbol"]
+__all__ = ["UnfitBars", "UnknownExchange", "UnknownSymbol"]
 
 
 class UnknownSymbol(NotFound):
@@ -19,6 +21,21 @@ class UnknownSymbol(NotFound):
 
     def __init__(self, symbol: str) -> None:
         super().__init__(f"no bars are stored for {symbol}")
+
+
+class UnknownExchange(NotFound):
+    slug = "unknown-exchange"
+    title = "Unknown exchange"
+
+    def __init__(self, exchange: str, matches: Sequence[str]) -> None:
+        """`matches` are names that look like it."""
+        meant = f"; did you mean {' or '.join(matches)}?" if matches else ""
+        super().__init__(f"there is no calendar of {exchange[:32]}{meant}")
+        self.matches = tuple(matches)
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        return {"matches": self.matches}
 
 
 class UnfitBars(ValueError):

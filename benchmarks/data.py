@@ -6,7 +6,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -100,9 +100,9 @@ def slicing(folder: Path, source: Path, few: int) -> list[tuple[str, float]]:
         stores[name] = BarStore(dataset.snapshot)
     first = np.datetime64("2023-01-02", "D")
 
-    def slice_of(store: BarStore, names: list[str]) -> Callable[[int], object]:
+    def slice_of(store: BarStore, names: Sequence[str]) -> Callable[[int], object]:
         def work(number: int) -> object:
-            bars = store.stored(names[number % len(names)])
+            bars = store.stored(names[number % len(names)]).head
             at = int(np.searchsorted(bars.date, first))
             return bars.close[at : at + 750]
 

@@ -14,10 +14,12 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.uploads import Source, read_upload
-from data_service.domain.importing import UnfitUpload
+from data_service.domain.importing import UnfitUpload, Upload
 from data_service.domain.merging import store
+from data_service.domain.placing import StoredBars
 from data_service.domain.synthetic import universe
 from shared.clock import system_clock
 from shared.limits.plans import Entitlements
@@ -48,13 +50,17 @@ def csv_of(rows: int) -> pl.DataFrame:
     return pl.concat(frames).head(rows)
 
 
+def _upload_to(dataset: Dataset) -> Upload:
+    return Upload(system_clock(), StoredBars(dataset.snapshot(), calendar_of))
+
+
 def import_figures(folder: Path) -> list[tuple[str, str]]:
     frame = csv_of(ROWS)
     whole = frame.write_csv().encode()
     dataset = Dataset(folder / "state", None)
     dataset.open()
     began = time.perf_counter()
-    report = store(read_upload([Source("bars.csv", io.BytesIO(whole))], {}, system_clock()), dataset)
+    report = store(read_upload([Source("bars.csv", io.BytesIO(whole))], {}, _upload_to(dataset)), dataset)
     taken = time.perf_counter() - began
     assert report.rows == ROWS  # noqa: S101 - a benchmark of something else is none
     before = {symbol: dataset.snapshot()[symbol].data_version for symbol in dataset.snapshot()}
@@ -65,7 +71,7 @@ def import_figures(folder: Path) -> list[tuple[str, str]]:
     unfit = frame.with_columns(pl.Series("close", close)).write_csv().encode()
     began = time.perf_counter()
     try:
-        store(read_upload([Source("bars.csv", io.BytesIO(unfit))], {}, system_clock()), dataset)
+        store(read_upload([Source("bars.csv", io.BytesIO(unfit))], {}, _upload_to(dataset)), dataset)
         named = 0
     except UnfitUpload as refused:
         named = len({error["loc"][-2] for error in refused.errors})

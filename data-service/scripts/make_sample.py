@@ -17,6 +17,7 @@ import polars as pl
 _MEMBER = "bokeh_sampledata/_data/stocks.csv.gz"
 _FOLDER = Path(__file__).parents[1] / "src/data_service/sample"
 _SMALLEST_SPLIT = 1.5
+_LISTED = {"AAPL": "XNAS", "FB": "XNAS", "GOOG": "XNAS", "IBM": "XNYS", "MSFT": "XNAS"}
 
 
 def read_csv(source: Path) -> bytes:
@@ -46,8 +47,10 @@ def main(source: Path) -> None:
     _FOLDER.mkdir(exist_ok=True)
     bars.write_parquet(_FOLDER / "bars.parquet", compression="zstd", statistics=False)
     splits_of(bars).write_csv(_FOLDER / "splits.csv")
+    listings = {"symbol": [*_LISTED], "exchange": [*_LISTED.values()], "currency": ["USD"] * len(_LISTED)}
+    pl.DataFrame(listings).write_csv(_FOLDER / "symbols.csv")
     sys.stdout.write(f"stocks.csv   {hashlib.sha256(csv).hexdigest()}\n")
-    for name in ("bars.parquet", "splits.csv"):
+    for name in ("bars.parquet", "splits.csv", "symbols.csv"):
         sys.stdout.write(f"{name:12} {hashlib.sha256((_FOLDER / name).read_bytes()).hexdigest()}\n")
 
 

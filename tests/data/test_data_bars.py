@@ -10,12 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.parquet import read_bars, sample_path, write_dataset
-from data_service.domain.adjustment import Adjustment, adjust
+from data_service.domain.adjustment import Adjustment
 from data_service.domain.bars import Bar, Bars, Split
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars
-from data_service.domain.intervals import resample
+from data_service.domain.intervals import Interval
+from data_service.domain.symbols import SymbolBars
 from data_service.domain.synthetic import universe
 from shared.errors import InvalidInput
 
@@ -48,10 +50,14 @@ def test_the_sample_is_fit_to_be_stored(sample: dict[str, Bars]) -> None:
     assert not [fault for bars in sample.values() for fault in faults_of(bars)]
 
 
+def adjusted_of(bars: Bars, mode: Adjustment) -> Bars:
+    return SymbolBars.of([bars], calendar_of).view("1day", mode).bars
+
+
 @pytest.mark.parametrize("mode", get_args(Adjustment))
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_the_newest_bar_is_as_traded_in_every_mode(sample: dict[str, Bars], symbol: str, mode: Adjustment) -> None:
-    traded, adjusted = sample[symbol], adjust(sample[symbol], mode)
+    traded, adjusted = sample[symbol], adjusted_of(sample[symbol], mode)
     for name in ("open", "high", "low", "close", "volume"):
         assert getattr(adjusted, name)[-1] == getattr(traded, name)[-1]
 
@@ -59,7 +65,7 @@ def test_the_newest_bar_is_as_traded_in_every_mode(sample: dict[str, Bars], symb
 @pytest.mark.parametrize(("symbol", "day"), [("AAPL", "2000-06-21"), ("AAPL", "2005-02-28"), ("MSFT", "2003-02-18")])
 @pytest.mark.parametrize("mode", ["split", "split_dividend"])
 def test_a_split_is_no_fall_in_adjusted_prices(sample: dict[str, Bars], symbol: str, day: str, mode: Adjustment) -> None:
-    traded, adjusted = sample[symbol], adjust(sample[symbol], mode)
+    traded, adjusted = sample[symbol], adjusted_of(sample[symbol], mode)
     row = at(traded, day)
     assert traded.close[row] / traded.close[row - 1] < 0.6
     assert 0.9 < adjusted.close[row] / adjusted.close[row - 1] < 1.1
@@ -69,12 +75,12 @@ def test_a_split_is_no_fall_in_adjusted_prices(sample: dict[str, Bars], symbol: 
 def test_a_crash_stays_a_crash(sample: dict[str, Bars]) -> None:
     row = at(sample["AAPL"], "2000-09-29")
     for mode in get_args(Adjustment):
-        close = adjust(sample["AAPL"], mode).close
+        close = adjusted_of(sample["AAPL"], mode).close
         assert close[row] / close[row - 1] == pytest.approx(0.48, abs=0.005)
 
 
 def test_aapl_shows_the_price_it_traded_at_and_not_the_sources_rescaled_one(sample: dict[str, Bars]) -> None:
-    adjusted = adjust(sample["AAPL"], "split_dividend")
+    adjusted = adjusted_of(sample["AAPL"], "split_dividend")
     assert adjusted.close[-1] == 430.47
     assert sample["AAPL"].adj_close[-1] < 60
 
@@ -97,8 +103,8 @@ def test_splits_are_part_of_the_version(sample: dict[str, Bars]) -> None:
 
 
 def test_a_new_newest_bar_moves_no_adjusted_value_of_the_past(sample: dict[str, Bars]) -> None:
-    before = adjust(sample["IBM"], "split_dividend")
-    after = adjust(sample["IBM"].with_bar(bar("2013-03-04", 205.0)), "split_dividend")
+    before = adjusted_of(sample["IBM"], "split_dividend")
+    after = adjusted_of(sample["IBM"].with_bar(bar("2013-03-04", 205.0)), "split_dividend")
     np.testing.assert_allclose(after.close[:-1], before.close, rtol=1e-12)
     assert after.close[-1] == 205.0
 
@@ -108,8 +114,9 @@ def test_weeks_and_months_are_made_of_their_days(sample: dict[str, Bars]) -> Non
     frame = pl.DataFrame(
         {"date": daily.date, "open": daily.open, "high": daily.high, "close": daily.close, "volume": daily.volume}
     )
-    for interval, every in (("1week", "1w"), ("1month", "1mo")):
-        made = resample(daily, interval)  # type: ignore[arg-type]  # a literal, from a loop
+    periods: dict[Interval, str] = {"1week": "1w", "1month": "1mo"}
+    for interval, every in periods.items():
+        made = SymbolBars.of([daily], calendar_of).view(interval, "none").bars
         expected = frame.group_by_dynamic("date", every=every).agg(
             pl.col("date").last().alias("last"), pl.first("open"), pl.max("high"), pl.last("close"), pl.sum("volume")
         )
@@ -119,8 +126,8 @@ def test_weeks_and_months_are_made_of_their_days(sample: dict[str, Bars]) -> Non
 
 
 def test_daily_bars_cannot_be_refined(sample: dict[str, Bars]) -> None:
-    with pytest.raises(InvalidInput, match="interval"):
-        resample(sample["IBM"], "5min")
+    with pytest.raises(InvalidInput, match="5min: finer than the bars of IBM; served: 1day, 1week, 1month"):
+        SymbolBars.of([sample["IBM"]], calendar_of).view("5min", "none")
 
 
 def frame(**changes: list[object]) -> pl.DataFrame:
@@ -185,5 +192,5 @@ def test_a_synthetic_split_is_no_fall_in_adjusted_prices() -> None:
     assert splits
     for bars, split in splits:
         row = int(np.searchsorted(bars.date, split.date))
-        close = adjust(bars, "split_dividend").close
+        close = adjusted_of(bars, "split_dividend").close
         assert close[row] / close[row - 1] == pytest.approx(2 * bars.close[row] / bars.close[row - 1], rel=1e-9)

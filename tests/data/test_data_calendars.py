@@ -161,11 +161,6 @@ def test_a_day_without_a_session_lasts_from_local_midnight_to_the_next() -> None
     assert new_york.closes_of(change) == moments("2024-03-11T04:00")
 
 
-def test_a_day_begins_at_local_midnight_also_when_a_session_opens_earlier() -> None:
-    assert calendar_of("CMES").first_moment(date(2024, 1, 8)) == np.datetime64("2024-01-08T06:00")
-    assert calendar_of("XTKS").first_moment(date(2024, 7, 1)) == np.datetime64("2024-06-30T15:00")
-
-
 # ---------------------------------------------------------------------------------------------------- gaps and last sessions
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from data_service.app import NAME, create_app
-from data_service.domain.intervals import Interval, newest_is_partial
+from data_service.domain.intervals import Interval, newest_days_are_partial
 from data_service.settings import Settings
 from shared.clock import system_clock
 from shared.events import DeliverPolicy, EventBus, Fact
@@ -107,7 +107,7 @@ async def test_symbols_are_not_sent_twice_either(client: httpx.AsyncClient) -> N
     ],
 )
 def test_a_period_is_over_on_the_last_day_it_can_trade(days: list[str], interval: Interval, partial: bool) -> None:
-    assert newest_is_partial(np.array(days, dtype="datetime64[D]"), interval) is partial
+    assert newest_days_are_partial(np.array(days, dtype="datetime64[D]"), interval, None) is partial
 
 
 async def test_the_last_month_is_marked_until_it_is_over(client: httpx.AsyncClient) -> None:

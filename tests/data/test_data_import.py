@@ -3,7 +3,8 @@
 import datetime as dt
 import io
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,35 +13,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.parquet import read_bars, sample_path
 from data_service.adapters.uploads import ColumnMap, Source, read_upload
 from data_service.domain import importing
-from data_service.domain.bars import Bar, Bars, Split
-from data_service.domain.importing import COLUMNS, Fault, UnfitUpload
+from data_service.domain.bars import UNLISTED, Bar, Bars, Split
+from data_service.domain.importing import COLUMNS, DAILY, Fault, Terms, UnfitUpload, Upload
 from data_service.domain.merging import Report, store
-from data_service.domain.ports import Snapshot
+from data_service.domain.placing import StoredBars
 from data_service.domain.synthetic import universe
+from tests.data.memory import MemoryWriter as Memory
 
 NOW = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 HEADER = "symbol,date,open,high,low,close,volume"
 GOOD = "IBM,2013-03-04,10,12,9,11,100"
 
 
-class Memory:
-    """A writer that keeps bars in a dict."""
-
-    def __init__(self, bars: Sequence[Bars] = ()) -> None:
-        self.bars = {one.symbol: one for one in bars}
-        self.commits = 0
-
-    def commit(self, change: Callable[[Snapshot], Sequence[Bars]]) -> Sequence[Bars]:
-        changed = change(self.bars)
-        self.bars = {**self.bars, **{one.symbol: one for one in changed}}
-        self.commits += bool(changed)
-        return changed
-
-    def versions(self) -> dict[str, str]:
-        return {symbol: bars.data_version for symbol, bars in self.bars.items()}
+def upload_to(writer: Memory, terms: Terms = DAILY) -> Upload:
+    return Upload(NOW, StoredBars(writer.snapshot(), calendar_of, terms.listing.exchange), terms)
 
 
 def csv(*lines: str, header: str = HEADER) -> bytes:
@@ -55,7 +45,7 @@ def parquet(frame: pl.DataFrame) -> bytes:
 
 def bring(writer: Memory, *files: bytes, mapping: ColumnMap | None = None, dry_run: bool = False) -> Report:
     sources = [Source(f"file{number}", io.BytesIO(data)) for number, data in enumerate(files, 1)]
-    return store(read_upload(sources, mapping or {}, NOW), writer, dry_run=dry_run)
+    return store(read_upload(sources, mapping or {}, upload_to(writer)), writer, dry_run=dry_run)
 
 
 def faults(
@@ -72,8 +62,9 @@ def faults(
 
 
 def sample() -> list[Bars]:
+    """As if nobody knew where it was listed."""
     with sample_path() as folder:
-        return read_bars(folder)
+        return [replace(bars, listing=UNLISTED) for bars in read_bars(folder)]
 
 
 def frame_of(bars: Sequence[Bars]) -> pl.DataFrame:
@@ -98,7 +89,7 @@ def test_rows_take_the_place_of_those_of_their_date_and_all_others_stay() -> Non
     old = writer.bars["IBM"]
     day = str(old.date[5])
     report = bring(writer, csv(f"ibm,{day},10,12,9,11,100", "IBM,2013-03-04,10,12,9,11,100", "NEW,2013-03-04,10,12,9,11,0"))
-    assert {(change.bars.symbol, change.added, change.corrected) for change in report.changed} == {("IBM", 1, 1), ("NEW", 1, 0)}
+    assert {(change.after.symbol, change.added, change.corrected) for change in report.changed} == {("IBM", 1, 1), ("NEW", 1, 0)}
     new = writer.bars["IBM"]
     assert new.data_version == old.with_bar(_bar(day)).with_bar(_bar("2013-03-04")).data_version
     assert writer.bars["NEW"].adj_close.tolist() == [11.0]
@@ -231,7 +222,7 @@ def test_a_row_that_is_in_two_files_is_named_with_both() -> None:
 
 def test_files_of_one_name_are_told_apart() -> None:
     with pytest.raises(UnfitUpload) as refused:
-        read_upload([Source("a.csv", io.BytesIO(csv("x"))), Source("a.csv", io.BytesIO(csv("x")))], {}, NOW)
+        read_upload([Source("a.csv", io.BytesIO(csv("x"))), Source("a.csv", io.BytesIO(csv("x")))], {}, upload_to(Memory()))
     assert {fault.file for fault in refused.value.faults} == {"a.csv", "a.csv (2)"}
 
 
@@ -283,10 +274,10 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing() -> None:
     writer = Memory(sample())
     before = writer.versions()
     report = bring(writer, csv(GOOD), dry_run=True)
-    assert [(change.bars.symbol, change.added) for change in report.changed] == [("IBM", 1)]
+    assert [(change.after.symbol, change.added) for change in report.changed] == [("IBM", 1)]
     assert report.dry_run
     assert writer.versions() == before
-    assert bring(writer, csv(GOOD)).changed[0].bars.data_version == report.changed[0].bars.data_version
+    assert bring(writer, csv(GOOD)).changed[0].after.data_version == report.changed[0].after.data_version
 
 
 def test_no_rows_are_no_change() -> None:

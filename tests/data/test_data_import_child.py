@@ -8,9 +8,12 @@ import itertools
 import sys
 from pathlib import Path
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.uploads import Source, read_upload
+from data_service.domain.importing import Upload
 from data_service.domain.merging import store
+from data_service.domain.placing import StoredBars
 from tests.data.dying import die_at
 
 DAY = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
@@ -34,7 +37,8 @@ def import_and_die(state: Path, file: Path, step: int) -> None:
 
 def _import(dataset: Dataset, file: Path) -> None:
     with file.open("rb") as opened:
-        store(read_upload([Source(file.name, opened)], {}, DAY), dataset)
+        upload = Upload(DAY, StoredBars(dataset.snapshot(), calendar_of))
+        store(read_upload([Source(file.name, opened)], {}, upload), dataset)
 
 
 def import_until_full(state: Path, file: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from data_service.adapters import uploads
 from data_service.adapters.parquet_footer import unpacked_bytes
 from data_service.domain.importing import COLUMNS, UnfitUpload
-from tests.data.test_data_import import GOOD, HEADER, Memory, bring, csv, faults, frame_of, parquet, sample
+from tests.data.memory import MemoryWriter as Memory
+from tests.data.test_data_import import GOOD, HEADER, bring, csv, faults, frame_of, parquet, sample
 
 
 def test_lines_are_counted_across_the_pieces_a_file_is_read_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +125,7 @@ def test_parquet_columns_of_other_types_become_float64_and_dates(date: pl.Series
         (
             "date",
             pl.Series(["2013-03-04 00:00", "2013-03-05 09:30"]).str.to_datetime("%Y-%m-%d %H:%M"),
-            (2, "date", "not midnight: daily bars alone are imported"),
+            (2, "date", "not midnight, as daily bars are"),
         ),
     ],
 )

@@ -12,13 +12,14 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import Message
 
-from data_service.api.imports import import_router
+from data_service.api.imports import ImportOptions, import_router
 from data_service.domain.bars import Bars
 from data_service.domain.importing import MOST_LISTED
-from data_service.domain.ports import Snapshot
+from data_service.domain.ports import IndexedSnapshot
 from shared.service import Shell, service_app
 from shared.settings import ServiceSettings
-from tests.data.test_data_import import GOOD, NOW, Memory, csv, frame_of, parquet, sample
+from tests.data.memory import MemoryWriter as Memory
+from tests.data.test_data_import import GOOD, NOW, csv, frame_of, parquet, sample
 from tests.support.asgi import running
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
 
@@ -204,7 +205,7 @@ class Slow(Memory):
         super().__init__()
         self.inside, self.go_on = threading.Event(), threading.Event()
 
-    def commit(self, change: Callable[[Snapshot], Sequence[Bars]]) -> Sequence[Bars]:
+    def commit(self, change: Callable[[IndexedSnapshot], Sequence[Bars]]) -> Sequence[Bars]:
         self.inside.set()
         assert self.go_on.wait(30)
         return super().commit(change)
@@ -222,7 +223,7 @@ async def test_one_import_runs_at_a_time() -> None:
 
 
 class Full(Memory):
-    def commit(self, change: Callable[[Snapshot], Sequence[Bars]]) -> Sequence[Bars]:
+    def commit(self, change: Callable[[IndexedSnapshot], Sequence[Bars]]) -> Sequence[Bars]:
         change(self.bars)
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -236,4 +237,4 @@ async def test_a_full_disk_is_no_fault_of_the_file() -> None:
 def test_the_document_describes_the_form(writer: Memory) -> None:
     operation = app_with(writer).openapi()["paths"][PATH]["post"]
     assert "file" in operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"mapping", "dry_run"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == set(ImportOptions.model_fields)

@@ -11,30 +11,27 @@ from hypothesis import strategies as st
 from data_service.domain.bars import Bars
 from data_service.domain.errors import UnfitBars
 from data_service.domain.live import LiveBars
-from data_service.domain.ports import Snapshot
+from data_service.domain.ports import IndexedSnapshot
 from tests.data.dataset_child import a_bar
+from tests.data.memory import MemoryWriter
 
 FEED = "kalpi.market.feed.v1.test"
 
 
-class Writer:
-    """Keeps bars in memory; while `held`, a commit waits."""
+class Writer(MemoryWriter):
+    """While `held`, a commit waits."""
 
     def __init__(self) -> None:
-        self.bars: dict[str, Bars] = {}
-        self.commits = 0
+        super().__init__()
         self.held: threading.Event | None = None
         self.fails = False
 
-    def commit(self, change: Callable[[Snapshot], Sequence[Bars]]) -> Sequence[Bars]:
+    def commit(self, change: Callable[[IndexedSnapshot], Sequence[Bars]]) -> Sequence[Bars]:
         if self.held is not None:
             self.held.wait(10)
         if self.fails:
             raise OSError(28, "full")
-        changed = change(self.bars)
-        self.bars |= {bars.symbol: bars for bars in changed}
-        self.commits += 1
-        return changed
+        return super().commit(change)
 
 
 class Announced:

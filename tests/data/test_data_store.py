@@ -3,6 +3,7 @@
 import signal
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -37,8 +38,8 @@ def versions(snapshot: Snapshot) -> dict[str, str]:
 
 def hashed_anew(bars: Bars) -> str:
     """The version of the bars as they are, not the one that was remembered."""
-    columns = {name: np.array(getattr(bars, name)) for name in COLUMNS}
-    return Bars(bars.symbol, splits=bars.splits, **columns).data_version
+    columns: dict[str, Any] = {name: np.array(getattr(bars, name)) for name in COLUMNS}
+    return Bars(bars.key, splits=bars.splits, listing=bars.listing, **columns).data_version
 
 
 def test_what_is_opened_is_the_source(tmp_path: Path) -> None:

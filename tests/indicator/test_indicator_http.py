@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import talib
 from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
+from data_service.adapters.dataset import Dataset
 from data_service.app import create_app as create_data_service
 from data_service.settings import Settings as DataSettings
 from indicator_service.app import NAME, create_app
@@ -16,6 +19,7 @@ from indicator_service.settings import Settings
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import Entitlements, parse_plans
 from shared.store import open_store
+from tests.data.test_data_intraday import SESSIONS, joined, series
 from tests.support.asgi import running
 from tests.support.http_server import serving
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
@@ -209,3 +213,23 @@ def test_the_document_shows_every_indicator_with_its_parameters() -> None:
         "description": "in capitals or not",
         "example": "AAPL",
     }
+
+
+async def test_bars_of_less_than_a_day_bear_their_beginning(
+    client: httpx.AsyncClient, tmp_path: Path, data_service: tuple[Counted, str]
+) -> None:
+    dataset = Dataset(tmp_path, None)
+    dataset.open(as_it_is=True)
+    parts = series(SESSIONS)
+    dataset.commit(lambda _now: parts)
+    asked = "/api/v1/indicators/rsi?symbol=AAPL&interval=5min&start_date=2024-03-08&limit=50"
+    rows: list[dict[str, object]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = (await client.get(f"{asked}&cursor={cursor}" if cursor else asked)).json()
+        rows += page["data"]
+        cursor = page["next_cursor"]
+    assert [row["date"] for row in rows][:2] == ["2024-03-08T09:30:00-05:00", "2024-03-08T09:35:00-05:00"]
+    assert rows[78]["date"] == "2024-03-11T09:30:00-04:00"
+    closes = joined(parts)["close"][4::5]
+    assert [row["value"] for row in rows] == talib.RSI(np.ascontiguousarray(closes), 14)[78:].tolist()

@@ -11,12 +11,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.parquet import write_dataset
 from data_service.adapters.uploads import Source, read_upload
-from data_service.domain.errors import UnfitBars
-from data_service.domain.importing import COLUMNS, UnfitUpload
+from data_service.domain.bars import Listing
+from data_service.domain.errors import UnfitBars, UnknownExchange
+from data_service.domain.importing import COLUMNS, Terms, UnfitUpload, Upload
+from data_service.domain.intervals import StoredInterval
 from data_service.domain.merging import Report, store
+from data_service.domain.placing import StoredBars
 from data_service.domain.synthetic import universe
 from data_service.providers import commands as providers
 from shared.clock import system_clock
@@ -45,6 +49,14 @@ def synth(
     console.print(f"{symbols} symbols, {rows:,} bars: DATA_BARS_PATH={out}", highlight=False)
 
 
+def _exchange(name: str) -> str:
+    try:
+        calendar_of(name)
+    except UnknownExchange as error:
+        raise typer.BadParameter(error.detail) from None
+    return name
+
+
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or Parquet")],
@@ -53,14 +65,23 @@ def import_(
     columns: Annotated[
         list[str] | None, typer.Option("--map", help="ticker=symbol: what a column is; exchange= leaves it out")
     ] = None,
+    interval: Annotated[StoredInterval, typer.Option(help="of the bars; those of less than a day bear their beginning")] = "1day",
+    exchange: Annotated[
+        str | None, typer.Option(help="where the symbols are listed: XNYS, XLON, …, or 24/7", parser=_exchange)
+    ] = None,
+    currency: Annotated[str | None, typer.Option(help="of the prices: USD, EUR, …")] = None,
     *,
+    calendar: Annotated[
+        bool, typer.Option(help="whether a bar outside the exchange's sessions, or a session missing, is a fault")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, change nothing")] = False,
 ) -> None:
     """Imports bars: every row, or none and each fault named. It may run beside the service, which notices."""
     mapping = dict(_assignment(text) for text in columns or [])
+    terms = Terms(interval, Listing(exchange, currency), check_calendar=calendar)
     errors = Console(stderr=True)
     try:
-        report = _import(files, mapping, state, bars, errors, dry_run=dry_run)
+        report = _import(files, mapping, Dataset(state, bars, "mmap"), terms, errors, dry_run=dry_run)
     except UnfitUpload as unfit:
         _show_faults(errors, unfit)
         raise typer.Exit(1) from None
@@ -78,16 +99,16 @@ def _assignment(text: str) -> tuple[str, str | None]:
 
 
 def _import(
-    files: list[Path], mapping: dict[str, str | None], state: Path, bars: Path | None, console: Console, *, dry_run: bool
+    files: list[Path], mapping: dict[str, str | None], dataset: Dataset, terms: Terms, console: Console, *, dry_run: bool
 ) -> Report:
-    dataset = Dataset(state, bars, "mmap")
     dataset.open(as_it_is=True)
     parts = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with ExitStack() as opened, Progress(*parts, console=console, transient=True) as progress:
         sources = [Source(path.name, opened.enter_context(path.open("rb"))) for path in files]
         reading = progress.add_task("reading", total=sum(path.stat().st_size for path in files))
         advance: Callable[[int], object] = lambda read: progress.advance(reading, read)  # noqa: E731 - its type is said
-        rows = read_upload(sources, mapping, system_clock(), advance)
+        upload = Upload(system_clock(), StoredBars(dataset.snapshot(), calendar_of, terms.listing.exchange), terms)
+        rows = read_upload(sources, mapping, upload, advance)
         progress.update(reading, description="storing")
         return store(rows, dataset, dry_run=dry_run)
 
@@ -95,9 +116,9 @@ def _import(
 def _show(console: Console, report: Report) -> None:
     table = Table("symbol", "added", "corrected", "bars", "first", "last")
     for change in report.changed[:_SHOWN]:
-        bars = change.bars
-        numbers = (change.added, change.corrected, len(bars), bars.date[0], bars.date[-1])
-        table.add_row(bars.symbol, *map(str, numbers))
+        after = change.after
+        numbers = (change.added, change.corrected, after.rows, after.first_day, after.last_day)
+        table.add_row(after.symbol, *map(str, numbers))
     if report.changed:
         console.print(table)
     if len(report.changed) > _SHOWN:

@@ -130,12 +130,14 @@ def next_link(request: Request, cursor: str | None, written: Format) -> dict[str
     return {"Link": f'<{target}>; rel="next"'}
 
 
-def table_of(columns: Mapping[str, npt.NDArray[Any] | Sequence[Any]]) -> pl.DataFrame:
+def table_of(columns: Mapping[str, pl.Series | npt.NDArray[Any] | Sequence[Any]]) -> pl.DataFrame:
     """Columns of one length in their order. NaN and infinities are missing values: JSON has no numbers for them (RFC 8259, 6)."""
     return pl.DataFrame([_series(name, column) for name, column in columns.items()])
 
 
-def _series(name: str, column: npt.NDArray[Any] | Sequence[Any]) -> pl.Series:
+def _series(name: str, column: pl.Series | npt.NDArray[Any] | Sequence[Any]) -> pl.Series:
+    if isinstance(column, pl.Series):
+        return column
     if isinstance(column, np.ndarray):
         if column.dtype.kind == "f" and not np.isfinite(column).all():
             return pl.Series(name, np.where(np.isfinite(column), column, np.nan), nan_to_null=True)
@@ -146,17 +148,22 @@ def _series(name: str, column: npt.NDArray[Any] | Sequence[Any]) -> pl.Series:
 
 def json_rows(table: pl.DataFrame) -> orjson.Fragment:
     """The rows as an array of objects, to be put in a document that orjson writes; the same bytes as of a dict for each row."""
-    return orjson.Fragment(_written(table.write_json))
+    return orjson.Fragment(_written(_with_text(table).write_json))
 
 
 def render(table: pl.DataFrame, written: Literal["csv", "arrow", "parquet"]) -> bytes:
     """The same values to the last bit in each; a missing one is null, or empty."""
     if written == "csv":
-        return _written(table.write_csv, line_terminator="\r\n")  # RFC 4180, section 2
+        return _written(_with_text(table).write_csv, line_terminator="\r\n")  # RFC 4180, section 2
     if written == "arrow":
         # without Polars' view types, which readers older than Arrow 15 do not know
         return _written(table.write_ipc_stream, compat_level=pl.CompatLevel.oldest())
     return _written(table.write_parquet)
+
+
+def _with_text(table: pl.DataFrame) -> pl.DataFrame:
+    """Moments as ISO 8601 with their offset from UTC; days are so already."""
+    return table.with_columns(pl.selectors.datetime().dt.strftime("%Y-%m-%dT%H:%M:%S%:z"))
 
 
 def _written(write: Any, **options: Any) -> bytes:

@@ -4,13 +4,15 @@ import base64
 import binascii
 import hashlib
 import json
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from typing import Any, Literal
+from datetime import date, timedelta
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from shared.errors import Conflict, InvalidInput
+from shared.local_time import first_moment
 
 __all__ = ["DataChanged", "Order", "Page", "Range", "page_of"]
 
@@ -27,8 +29,8 @@ class DataChanged(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a request asks for. `start` and `end` are inclusive, None is open; `request` names the rest of what was asked, and
-    `data_version` the data, so that a cursor is of use for this request on this data alone."""
+    """What a request asks for. `start` and `end` are days, inclusive, None is open; `request` names the rest of what was asked,
+    and `data_version` the data, so that a cursor is of use for this request on this data alone."""
 
     start: date | None
     end: date | None
@@ -55,47 +57,50 @@ class Page:
         return slice(self.end - 1, self.first - 1 if self.first else None, -1)
 
 
-def page_of(dates: Any, asked: Range, day: Callable[[date], Any]) -> Page:
-    """`dates` is ascending, a list or an array; `day` turns a date into what it holds.
+def page_of(dates: npt.NDArray[np.datetime64], asked: Range, zone: str | None = None) -> Page:
+    """`dates` ascend: days (datetime64[D]), or with a time zone moments in UTC (datetime64[s]).
 
     Raises InvalidInput for a cursor of another request, `DataChanged` for one of other data.
     """
-    first = 0 if asked.start is None else bisect_left(dates, day(asked.start))
-    end = len(dates) if asked.end is None else bisect_right(dates, day(asked.end))
+    numbers = dates.view(np.int64)
+    first = 0 if asked.start is None else int(np.searchsorted(numbers, first_moment(asked.start, zone)))
+    end = len(dates)
+    if asked.end is not None and asked.end < date.max:  # which has no day after it, and no bar
+        end = int(np.searchsorted(numbers, first_moment(asked.end + timedelta(days=1), zone)))
     if asked.cursor is not None:
-        last = day(_decode(asked.cursor, asked))
+        last = _decode(asked.cursor, asked)
         if asked.order == "asc":
-            first = max(first, bisect_right(dates, last))
+            first = max(first, int(np.searchsorted(numbers, last, "right")))
         else:
-            end = min(end, bisect_left(dates, last))
+            end = min(end, int(np.searchsorted(numbers, last)))
     end = max(first, end)
     if end - first <= asked.limit:
         return Page(first, end, asked.order, None)
     if asked.order == "asc":
         end = first + asked.limit
-        return Page(first, end, asked.order, _encode(str(dates[end - 1]), asked))
+        return Page(first, end, asked.order, _encode(int(numbers[end - 1]), asked))
     first = end - asked.limit
-    return Page(first, end, asked.order, _encode(str(dates[first]), asked))
+    return Page(first, end, asked.order, _encode(int(numbers[first]), asked))
 
 
 def _digest(asked: Range) -> str:
     return hashlib.blake2b(f"{asked.order} {asked.request}".encode(), digest_size=8).hexdigest()
 
 
-def _encode(last: str, asked: Range) -> str:
+def _encode(last: int, asked: Range) -> str:
     raw = json.dumps([last, _digest(asked), asked.data_version]).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _decode(text: str, asked: Range) -> date:
+def _decode(text: str, asked: Range) -> int:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         last, digest, version = json.loads(raw)
-        day = date.fromisoformat(last)
-    except (binascii.Error, ValueError, TypeError):
+        number = int(np.int64(last))
+    except (binascii.Error, ValueError, TypeError, OverflowError):
         raise InvalidInput.field("query", "cursor", msg="not a cursor of this API") from None
     if digest != _digest(asked):
         raise InvalidInput.field("query", "cursor", msg="a cursor of another request")
     if version != asked.data_version:
         raise DataChanged
-    return day
+    return number

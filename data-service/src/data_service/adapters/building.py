@@ -2,9 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from secrets import token_hex
@@ -12,11 +12,12 @@ from secrets import token_hex
 import polars as pl
 
 from data_service.adapters.manifest import Entry, Manifest, entry, read_manifest, replace_manifest
-from data_service.adapters.parquet import SPLITS, read_files, read_splits, sample_path, source_files
+from data_service.adapters.parquet import Beside, read_beside, read_files, sample_path, source_files, source_paths, with_beside
 from data_service.adapters.rows import apply_rows, read_rows
 from data_service.adapters.segments import sync_folder, write_segment
 from data_service.domain.bars import Bars
 from data_service.domain.errors import UnfitBars
+from data_service.domain.intervals import StoredInterval
 
 __all__ = ["build", "fingerprint", "segment"]
 
@@ -28,13 +29,13 @@ def fingerprint(source: Path | None) -> str:
     digest = hashlib.blake2b(digest_size=16)
     if source is None:
         with sample_path() as folder:
-            for path in sorted(folder.iterdir()):
+            for path in source_paths(folder):
                 digest.update(path.read_bytes())
     else:
-        beside = source.parent / SPLITS
-        for path in sorted(source.iterdir()) if source.is_dir() else [source, *([beside] if beside.exists() else [])]:
+        folder = source if source.is_dir() else source.parent
+        for path in source_paths(source):
             stat = path.stat()
-            digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            digest.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -43,7 +44,7 @@ def build(folder: Path, source: Path | None) -> None:
 
     A large source is read in a process of its own: the memory that takes ends with it.
     """
-    if source is None or sum(path.stat().st_size for path in source_files(source)) < _LARGE:
+    if source is None or sum(path.stat().st_size for path in source_paths(source)) < _LARGE:
         manifest = _built(folder, source)
     else:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -53,10 +54,13 @@ def build(folder: Path, source: Path | None) -> None:
 
 
 def segment(folder: Path, name: str, series: list[Bars]) -> dict[str, Entry]:
-    """Writes the segment `name`; where each symbol stands in it."""
-    firsts = write_segment(folder / "segments" / name, series)
-    sync_folder(folder / "segments")
-    return {bars.symbol: entry(name, first, bars) for bars, first in zip(series, firsts, strict=True)}
+    """Writes the segment `name`; where the bars of each key stand in it."""
+    entries = {bars.key: entry("", 0, bars) for bars in series if not len(bars)}
+    if filled := [bars for bars in series if len(bars)]:
+        firsts = write_segment(folder / "segments" / name, filled)
+        sync_folder(folder / "segments")
+        entries |= {bars.key: entry(name, first, bars) for bars, first in zip(filled, firsts, strict=True)}
+    return entries
 
 
 def _built(folder: Path, source: Path | None) -> Manifest:
@@ -69,56 +73,55 @@ def _built(folder: Path, source: Path | None) -> Manifest:
     changed = [read_rows(folder / "rows" / name) for name in rows]
     series: dict[str, Entry] = {}
     faults: list[str] = []
-    with _files(source) as groups:
-        for number, group in enumerate(groups):
+    with _folder(source) as there:
+        for number, group in enumerate(_groups(there)):
             try:
-                found = {bars.symbol: bars for bars in group}
+                found = {bars.key: bars for bars in group}
             except UnfitBars as error:
                 faults += error.faults
                 continue
             for frame in changed:
-                found |= {
-                    bars.symbol: bars for bars in apply_rows(found, frame.filter(pl.col("symbol").is_in(list(found))), anew=anew)
-                }
+                found |= {bars.key: bars for bars in apply_rows(found, frame.filter(pl.col("key").is_in(list(found))), anew=anew)}
             series |= segment(folder, f"{name}-{number:04d}.npy", list(found.values()))
+        own = _without_days(read_beside(there), series)
     if faults:
         raise UnfitBars(faults)
-    own: dict[str, Bars] = {}
     for frame in changed:
-        own |= {bars.symbol: bars for bars in apply_rows(own, frame.filter(~pl.col("symbol").is_in(list(series))), anew=anew)}
+        own |= {bars.key: bars for bars in apply_rows(own, frame.filter(~pl.col("key").is_in(list(series))), anew=anew)}
     if own:
         series |= segment(folder, f"{name}-own.npy", list(own.values()))
     return Manifest(generation, print_of_source, rows, series)
 
 
-@contextmanager
-def _files(source: Path | None) -> Iterator[Iterator["_Group"]]:
-    if source is None:
-        with sample_path() as folder:
-            yield _groups(folder)
-    else:
-        yield _groups(source)
+def _folder(source: Path | None) -> AbstractContextManager[Path]:
+    return sample_path() if source is None else nullcontext(source)
+
+
+def _without_days(beside: Beside, entries: Mapping[str, Entry]) -> dict[str, Bars]:
+    """What the source knows beside the bars of symbols that it has only bars of less than a day of."""
+    symbols = {key.partition(":")[0] for key in entries} - entries.keys()
+    return {symbol: with_beside(Bars.empty(symbol), beside) for symbol in symbols}
 
 
 class _Group:
-    """Files that are read together; each symbol is in one group alone. Iterating reads them, and may raise UnfitBars."""
+    """Files that are read together; each key is in one group alone. Iterating reads them, and may raise UnfitBars."""
 
-    def __init__(self, paths: list[Path], source: Path) -> None:
+    def __init__(self, paths: list[Path], beside: Beside, interval: StoredInterval) -> None:
         self._paths = paths
-        self._source = source
+        self._beside = beside
+        self._interval = interval
 
     def __iter__(self) -> Iterator[Bars]:
-        return iter(read_files(self._paths, read_splits(self._source)))
+        return iter(read_files(self._paths, self._beside, self._interval))
 
 
 def _groups(source: Path) -> Iterator[_Group]:
-    """File by file where no symbol is in two of them, which bounds the memory; else all at once."""
-    paths = source_files(source)
-    if len(paths) > 1 and not _overlap(paths):
-        for path in paths:
-            yield _Group([path], source)
-    else:
-        yield _Group(paths, source)
+    """File by file where no symbol is in two of them, which bounds the memory; else all of an interval at once."""
+    beside = read_beside(source)
+    for interval, paths in source_files(source).items():
+        apart = len(paths) > 1 and not _overlap(paths)
+        for group in [[path] for path in paths] if apart else [paths]:
+            yield _Group(group, beside, interval)
 
 
 def _overlap(paths: list[Path]) -> bool:

@@ -12,16 +12,19 @@ leaves the old or the new; readers go on with what they have mapped, and notice 
 import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
 from data_service.adapters.building import build, fingerprint, segment
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.manifest import NAME, Manifest, read_manifest, replace_manifest
 from data_service.adapters.rows import changed_rows, merge_rows, write_rows
 from data_service.adapters.segments import Segment
 from data_service.domain.bars import Bars
-from data_service.domain.ports import Loading, Snapshot
+from data_service.domain.ports import IndexedSnapshot, Loading, Snapshot
+from data_service.domain.symbols import SymbolBars
 from shared.logging import get_logger
 
 __all__ = ["Dataset"]
@@ -36,41 +39,73 @@ _log = get_logger("store")
 
 
 class MappedSnapshot:
-    """The bars of one manifest. Symbols of the snapshot before that stand where they stood are the very same objects."""
+    """The bars of one manifest. Those of the snapshot before that stand where they stood are the very same objects."""
 
     def __init__(self, manifest: Manifest, segments: dict[str, Segment], before: "MappedSnapshot | None" = None) -> None:
         self.manifest = manifest
         self.segments = segments
-        self._symbols = sorted(manifest.entries)
+        self._keys = sorted(manifest.entries)
         self._bars: dict[str, Bars] = {}
+        self._symbols: dict[str, SymbolBars] = {}
         if before is not None:
             old, new = before.manifest.entries, manifest.entries
-            self._bars = {symbol: bars for symbol, bars in before.read().items() if old[symbol] == new.get(symbol)}
+            self._bars = {key: bars for key, bars in before.read().items() if old[key] == new.get(key)}
 
     def read(self) -> dict[str, Bars]:
         """What was asked for so far; a copy, for other threads go on asking."""
         return self._bars.copy()
 
     @cached_property
-    def versions(self) -> Mapping[str, str]:
-        return {symbol: version for symbol, (_segment, _first, _length, version, _splits) in self.manifest.entries.items()}
+    def symbols(self) -> Sequence[str]:
+        return sorted({key.partition(":")[0] for key in self._keys})
 
-    def __contains__(self, symbol: object) -> bool:
-        return symbol in self.manifest.entries
+    @cached_property
+    def _months(self) -> Mapping[str, Sequence[str]]:
+        """Of symbols with bars of less than a day: the keys of those."""
+        months: dict[str, list[str]] = {}
+        for key in self._keys:
+            symbol, colon, _ = key.partition(":")
+            if colon:
+                months.setdefault(symbol, []).append(key)
+        return months
+
+    def of(self, symbol: str) -> SymbolBars:
+        found = self._symbols.get(symbol)
+        if found is None:
+            months = self._months.get(symbol, ())
+            parts = [self[key] for key in ((symbol, *months) if symbol in self or not months else months)]
+            found = self._symbols[symbol] = SymbolBars.of(parts, calendar_of)
+        return found
+
+    def after(self, changed: Sequence[Bars]) -> SymbolBars:
+        symbol = changed[0].symbol
+        before = self.of(symbol).parts if symbol in self or symbol in self._months else ()
+        return SymbolBars.of([*before, *changed], calendar_of)
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """By symbol."""
+        entries = self.manifest.entries
+        return {name: self.of(name).data_version if name in self._months else entries[name][3] for name in self.symbols}
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.manifest.entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._symbols)
+        return iter(self._keys)
 
     def __len__(self) -> int:
-        return len(self._symbols)
+        return len(self._keys)
 
-    def __getitem__(self, symbol: str) -> Bars:
-        bars = self._bars.get(symbol)
+    def __getitem__(self, key: str) -> Bars:
+        bars = self._bars.get(key)
         if bars is None:
-            series = self.manifest.series(symbol)
-            segment = self.segments[series.segment]
-            bars = segment.bars(symbol, series.first, series.length, series.version, series.splits)
-            self._bars[symbol] = bars
+            there = self.manifest.stretch(key)
+            if there.length:
+                bars = self.segments[there.segment].bars(key, there)
+            else:
+                bars = replace(Bars.empty(key), splits=there.splits, listing=there.listing)
+            self._bars[key] = bars
         return bars
 
 
@@ -104,7 +139,7 @@ class Dataset:
             for mapped in self._newest().segments.values():
                 mapped.touch()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> IndexedSnapshot:
         """The newest bars; a few microseconds while nothing has changed."""
         return self._newest()
 
@@ -113,7 +148,7 @@ class Dataset:
         """Another number after each change."""
         return self._newest().manifest.generation
 
-    def commit(self, change: Callable[[Snapshot], Sequence[Bars]]) -> list[Bars]:
+    def commit(self, change: Callable[[IndexedSnapshot], Sequence[Bars]]) -> list[Bars]:
         """See `domain.ports.BarWriter`."""
         with self._locked():
             before = self._newest()
@@ -179,10 +214,10 @@ class Dataset:
         merging = sum(self._is_small(name) for name in manifest.rows) > MOST_FILES
         if moving or merging:
             generation = manifest.generation + 1
-            moved = [symbol for symbol in now if manifest.series(symbol).segment in moving]
+            moved = [key for key, (segment_name, *_) in manifest.entries.items() if segment_name in moving]
             entries = dict(manifest.entries)
             if moved:
-                entries |= segment(self._folder, f"{generation:010d}.npy", [now[symbol] for symbol in moved])
+                entries |= segment(self._folder, f"{generation:010d}.npy", [now[key] for key in moved])
             rows = self._merged(manifest.rows, generation) if merging else manifest.rows
             replace_manifest(self._folder, Manifest(generation, manifest.source, rows, entries))
         self._collect(self._newest().manifest)
@@ -229,4 +264,4 @@ def _spent(now: MappedSnapshot) -> set[str]:
 
 
 def _differs(before: Snapshot, bars: Bars) -> bool:
-    return bars.symbol not in before or before[bars.symbol].data_version != bars.data_version
+    return bars.key not in before or before[bars.key].data_version != bars.data_version

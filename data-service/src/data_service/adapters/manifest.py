@@ -13,28 +13,18 @@ from typing import Any
 import numpy as np
 import orjson
 
-from data_service.adapters.segments import sync_folder
-from data_service.domain.bars import Bars, Split
+from data_service.adapters.segments import Stretch, sync_folder
+from data_service.domain.bars import Bars, Listing, Split
+from data_service.domain.errors import UnfitBars
 
-__all__ = ["NAME", "Entry", "Manifest", "Series", "entry", "read_manifest", "replace_manifest"]
+__all__ = ["NAME", "Entry", "Manifest", "entry", "read_manifest", "replace_manifest"]
 
 NAME = "manifest.json"
-_FORMAT = 1
-
+_FORMAT = 2
 
 Entry = list[Any]
-"""As it stands in the file: segment, first, length, version, splits. What is asked for is made a `Series`; 5,000 are not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """`length` daily bars of one symbol from `first` on in a segment."""
-
-    segment: str
-    first: int
-    length: int
-    version: str
-    splits: tuple[Split, ...]
+"""As it stands in the file: segment, first, length, version, splits, exchange, currency. What is asked for is made a `Stretch`;
+5,000 are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +37,35 @@ class Manifest:
     rows: tuple[str, ...]
     entries: dict[str, Entry]
 
-    def series(self, symbol: str) -> Series:
-        """KeyError for a symbol that is not there."""
-        segment, first, length, version, splits = self.entries[symbol]
-        return Series(segment, first, length, version, tuple(Split(np.datetime64(day, "D"), ratio) for day, ratio in splits))
+    def stretch(self, key: str) -> Stretch:
+        """KeyError for a key that is not there."""
+        segment, first, length, version, splits, exchange, currency = self.entries[key]
+        known = tuple(Split(np.datetime64(day, "D"), ratio) for day, ratio in splits)
+        return Stretch(segment, first, length, version, known, Listing(exchange, currency))
 
     @property
     def used(self) -> Counter[str]:
         """How many bars of each segment are."""
         used: Counter[str] = Counter()
-        for segment, _first, length, _version, _splits in self.entries.values():
-            used[segment] += length
+        for segment, _first, length, *_ in self.entries.values():
+            if length:
+                used[segment] += length
         return used
 
 
 def entry(segment: str, first: int, bars: Bars) -> Entry:
-    return [segment, first, len(bars), bars.data_version, [[str(split.date), split.ratio] for split in bars.splits]]
+    splits = [[str(split.date), split.ratio] for split in bars.splits]
+    return [segment, first, len(bars), bars.data_version, splits, bars.listing.exchange, bars.listing.currency]
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """None where there is none yet, or one of another release, which is made anew."""
+    """None where there is none yet; `UnfitBars` for one of another release, whose rows this one would not read."""
     try:
         document = orjson.loads((folder / NAME).read_bytes())
     except FileNotFoundError:
         return None
     if document["format"] != _FORMAT:
-        return None
+        raise UnfitBars([f"{folder / NAME} is of another release; move the folder away, or start that release"])
     return Manifest(document["generation"], document["source"], tuple(document["rows"]), document["series"])
 
 

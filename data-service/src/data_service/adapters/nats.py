@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import date
-from typing import Annotated, Literal
+from datetime import UTC, date, datetime
+from typing import Annotated
 
 import numpy as np
 from nats.js.errors import NotFoundError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_service.domain.bars import Bar
 from data_service.domain.errors import UnfitBars
+from data_service.domain.intervals import StoredInterval
 from data_service.domain.live import LiveBars
 from shared.events import EventBus, Fact, RejectedFact
 from shared.metrics import Metrics
@@ -76,7 +77,7 @@ class BarFacts:
             version = self._versions().get(symbol)
             if version is None:  # gone since, with the source it stood in
                 return
-            data = {"symbol": symbol, "data_version": version, "interval": "1day"}
+            data = {"symbol": symbol, "data_version": version}
             await self._bus.publish(bars_subject(symbol), data)
             self._told[symbol] = version
 
@@ -90,7 +91,8 @@ class BarFacts:
 
 class _FeedBar(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    date: date
+    # a bar of less than a day bears its beginning
+    date: date | AwareDatetime
     open: float
     high: float
     low: float
@@ -101,10 +103,22 @@ class _FeedBar(BaseModel):
 class _FeedData(BaseModel):
     model_config = ConfigDict(extra="forbid")
     symbol: str = Field(pattern=f"^{SYMBOL_PATTERN}$")
-    interval: Literal["1day"]
+    interval: StoredInterval
     bar: _FeedBar
     final: bool
     sequence: Annotated[int | None, Field(ge=0, lt=1 << 63)] = None
+
+    @model_validator(mode="after")
+    def _date_is_of_the_interval(self) -> "_FeedData":
+        if isinstance(self.bar.date, datetime) != (self.interval != "1day"):
+            raise ValueError("a day for bars of a day, else a moment with its offset from UTC")
+        return self
+
+    @property
+    def moment(self) -> np.datetime64:
+        if isinstance(self.bar.date, datetime):
+            return np.datetime64(self.bar.date.astimezone(UTC).replace(tzinfo=None), "s")
+        return np.datetime64(self.bar.date, "D")
 
 
 class Feed:
@@ -125,8 +139,8 @@ class Feed:
                 self._bars.labels("forming").inc()
                 return
             values = data.bar.model_dump(exclude={"date"})
-            bar = Bar(date=np.datetime64(data.bar.date, "D"), **values)
-            taken = await self._live.take(fact.type, data.symbol, bar, data.sequence)
+            bar = Bar(date=data.moment, **values)
+            taken = await self._live.take(fact.type, data.symbol, bar, data.sequence, data.interval)
         except (ValidationError, UnfitBars) as error:
             self._bars.labels("refused").inc()
             raise RejectedFact(str(error)) from error

@@ -1,27 +1,38 @@
 """Segments: bars as every process maps them, immutable once written.
 
 A segment is a NumPy file (numpy.lib.format) of int64 with seven rows: the dates, then the bits of open, high, low, close, volume
-and adj_close; each symbol has its stretch of columns. So one symbol's column is contiguous, a slice of it copies nothing, and
-processes that map the same file share its pages (docs/adr/0009).
-"""
+and adj_close; the bars of each key have their stretch of columns. So one symbol's column is contiguous, a slice of it copies
+nothing, and processes that map the same file share its pages (docs/adr/0009)."""
 
 import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from data_service.domain.bars import PRICES, Bars, Split
+from data_service.domain.bars import NUMBERS, Bars, Listing, Split
 
-__all__ = ["Segment", "SegmentWriter", "sync_folder", "write_segment", "writing_segment"]
+__all__ = ["Segment", "SegmentWriter", "Stretch", "sync_folder", "write_segment", "writing_segment"]
 
-_NUMBERS = (*PRICES, "volume", "adj_close")
-_ROWS = 1 + len(_NUMBERS)
+_ROWS = 1 + len(NUMBERS)
 _WORD = 8
 _PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """`length` bars of one key from `first` on in a segment, and what is known beside them; of no bars, no segment."""
+
+    segment: str
+    first: int
+    length: int
+    version: str
+    splits: tuple[Split, ...]
+    listing: Listing
 
 
 class SegmentWriter:
@@ -40,7 +51,8 @@ class SegmentWriter:
     def add(self, bars: Bars) -> int:
         """Where its stretch begins."""
         first = self._end
-        columns = [bars.date.astype("datetime64[D]").view(np.int64), *(getattr(bars, name) for name in _NUMBERS)]
+        dates = bars.date.astype(Bars.unit(bars.key)).view(np.int64)
+        columns = [dates, *(getattr(bars, name) for name in NUMBERS)]
         for row, column in enumerate(columns):
             _write(self._descriptor, np.ascontiguousarray(column).view(np.uint8).data, self._at(row, first))
         self._end += len(bars)
@@ -97,13 +109,13 @@ class Segment:
             self._block.reshape(-1)[:: _PAGE // _WORD].sum()
             self._touched = True
 
-    def bars(self, symbol: str, first: int, length: int, version: str, splits: tuple[Split, ...]) -> Bars:
-        """One symbol's stretch, as views."""
-        stretch = self._block[:, first : first + length]
-        numbers = {name: stretch[row].view(np.float64) for row, name in enumerate(_NUMBERS, start=1)}
-        bars = Bars(symbol, stretch[0].view("datetime64[D]"), splits=splits, **numbers)
+    def bars(self, key: str, stretch: Stretch) -> Bars:
+        """One key's, as views."""
+        block = self._block[:, stretch.first : stretch.first + stretch.length]
+        numbers = {name: block[row].view(np.float64) for row, name in enumerate(NUMBERS, start=1)}
+        bars = Bars(key, block[0].view(Bars.unit(key)), splits=stretch.splits, listing=stretch.listing, **numbers)
         # known since it was written; hashing 26 million bars at each start would cost seconds
-        vars(bars)["data_version"] = version
+        vars(bars)["data_version"] = stretch.version
         return bars
 
 

@@ -8,13 +8,12 @@ read 16 MiB at a time, a Parquet file by the rows and bytes that its own footer 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import BinaryIO
 
 import polars as pl
 
 from data_service.adapters.parquet_footer import unpacked_bytes
-from data_service.domain.importing import COLUMNS, MISSING, REQUIRED, TWICE, UNKNOWN, Fault, Rows, Upload
+from data_service.domain.importing import COLUMNS, MISSING, OF_DAYS, REQUIRED, TWICE, UNKNOWN, Fault, Rows, Upload
 
 __all__ = ["MOST_ROWS", "ColumnMap", "Source", "read_upload"]
 
@@ -56,10 +55,9 @@ class _Unfit(Exception):
 
 
 def read_upload(
-    sources: Sequence[Source], mapping: ColumnMap, now: datetime, progress: Callable[[int], object] = lambda _read: None
+    sources: Sequence[Source], mapping: ColumnMap, upload: Upload, progress: Callable[[int], object] = lambda _read: None
 ) -> Rows:
     """`UnfitUpload` names every fault of every file. `progress` is told by how many bytes reading went on."""
-    upload = Upload(now)
     for source in _named_apart(sources):
         try:
             start = source.file.read(len(_PARQUET))
@@ -154,6 +152,8 @@ def _columns(file: str, header: Sequence[str], mapping: ColumnMap, upload: Uploa
             fault = UNKNOWN
         elif column is not None and column in columns:
             fault = TWICE
+        elif column == "adj_close" and upload.terms.interval != "1day":
+            fault = OF_DAYS
         if fault:
             upload.faults.add(Fault(file, None, name[:64], fault))
         columns.append(None if fault else column)

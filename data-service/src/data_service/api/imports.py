@@ -7,16 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Message, Receive
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.uploads import Source, read_upload
-from data_service.domain.importing import COLUMNS
+from data_service.domain.bars import Listing
+from data_service.domain.errors import UnknownExchange
+from data_service.domain.importing import COLUMNS, Terms, Upload
+from data_service.domain.intervals import StoredInterval
 from data_service.domain.merging import Report, store
+from data_service.domain.placing import StoredBars
 from data_service.domain.ports import BarWriter
 from shared.clock import Clock
 from shared.errors import Conflict, InvalidInput, TooLarge, Unavailable
@@ -36,8 +41,12 @@ _BODY = {
                 "required": ["file"],
                 "properties": {
                     "file": {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "CSV or Parquet"},
-                    "mapping": {"type": "string", "description": "as in the query"},
-                    "dry_run": {"type": "boolean", "description": "as in the query"},
+                    "mapping": {"type": "string", "description": "as in the query, like each of the others"},
+                    "interval": {"type": "string"},
+                    "exchange": {"type": "string"},
+                    "currency": {"type": "string"},
+                    "calendar": {"type": "string"},
+                    "dry_run": {"type": "boolean"},
                 },
             }
         }
@@ -57,14 +66,37 @@ class ImportOptions(BaseModel):
             examples=['{"ticker": "symbol", "px_close": "close", "exchange": null}'],
         ),
     ] = None
+    interval: Annotated[StoredInterval, Field(description="of the bars; those of less than a day bear their beginning")] = "1day"
+    exchange: Annotated[
+        str | None,
+        Field(max_length=32, description="where the symbols are listed, mostly a MIC; `24/7` never closes", examples=["XNAS"]),
+    ] = None
+    currency: Annotated[str | None, Field(pattern="^[A-Z]{3}$", description="of the prices (ISO 4217)", examples=["USD"])] = None
+    calendar: Annotated[
+        Literal["check", "ignore"],
+        Field(description="whether a bar outside the exchange's sessions, or a session missing, is a fault"),
+    ] = "check"
     dry_run: Annotated[bool, Field(description="check everything, change nothing")] = False
+
+    @field_validator("exchange")
+    @classmethod
+    def _is_known(cls, exchange: str | None) -> str | None:
+        try:
+            calendar_of(exchange)
+        except UnknownExchange as error:
+            raise ValueError(error.detail) from None
+        return exchange
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.interval, Listing(self.exchange, self.currency), check_calendar=self.calendar == "check")
 
 
 _MAPPING: TypeAdapter[dict[str, str | None]] = TypeAdapter(dict[str, str | None])
 
 
 class ChangedSymbol(BaseModel):
-    """`rows` and the dates are of all its bars after the import."""
+    """`rows` and the dates are of all its bars after the import; `rows` of its finest interval."""
 
     symbol: str
     added: int
@@ -98,14 +130,18 @@ def import_router(most_bytes: int = MOST_BYTES) -> APIRouter:
     )
     async def import_bars(request: Request, query: Annotated[ImportOptions, Query()]) -> ImportAnswer:
         """Takes every row of every file, or refuses all of them and names each fault. A row of a known symbol and date replaces
-        it. Without an `adj_close` the stored adjustment goes on; with it, splits are found where it jumps."""
+        it. Without an `adj_close` the stored adjustment goes on; with it, splits are found where it jumps.
+
+        Bars of less than a day bear their beginning, with an offset from UTC or else by the clock of their exchange. Where the
+        exchange is known, here or from before, a bar outside its sessions and a session that is missing are faults too;
+        `calendar=ignore` takes them."""
         with _full_disk_named():
-            async with _bounded(request, most_bytes).form(max_files=_MOST_FILES, max_fields=8) as form:
+            async with _bounded(request, most_bytes).form(max_files=_MOST_FILES, max_fields=16) as form:
                 files, options = _parts(form, query)
                 mapping = _mapping(options.mapping, "query" if query.mapping is not None else "body")
                 with _one_at_a_time(busy):
                     # to its end also when the caller has gone: what is being read is closed after it
-                    work = asyncio.create_task(asyncio.to_thread(_import, request.app.state, files, mapping, options.dry_run))
+                    work = asyncio.create_task(asyncio.to_thread(_import, request.app.state, files, mapping, options))
                     try:
                         report = await asyncio.shield(work)
                     except asyncio.CancelledError:
@@ -116,10 +152,11 @@ def import_router(most_bytes: int = MOST_BYTES) -> APIRouter:
     return router
 
 
-def _import(state: Any, files: list[Source], mapping: dict[str, str | None], dry_run: bool) -> Report:  # noqa: FBT001 - private
+def _import(state: Any, files: list[Source], mapping: dict[str, str | None], options: ImportOptions) -> Report:
     writer: BarWriter = state.writer
     clock: Clock = state.clock
-    return store(read_upload(files, mapping, clock()), writer, dry_run=dry_run)
+    known = StoredBars(writer.snapshot(), calendar_of, options.exchange)
+    return store(read_upload(files, mapping, Upload(clock(), known, options.terms)), writer, dry_run=options.dry_run)
 
 
 @contextmanager
@@ -218,13 +255,13 @@ def _mapping(text: str | None, place: str) -> dict[str, str | None]:
 def _answer(report: Report) -> ImportAnswer:
     changed = [
         ChangedSymbol(
-            symbol=change.bars.symbol,
+            symbol=change.after.symbol,
             added=change.added,
             corrected=change.corrected,
-            rows=len(change.bars),
-            first_date=change.bars.date[0].item(),
-            last_date=change.bars.date[-1].item(),
-            data_version=change.bars.data_version,
+            rows=change.after.rows,
+            first_date=change.after.first_day,
+            last_date=change.after.last_day,
+            data_version=change.after.data_version,
         )
         for change in report.changed
     ]

@@ -2,6 +2,7 @@
 
 import io
 from bisect import bisect_right
+from datetime import date
 from itertools import islice
 from typing import Annotated, Any
 
@@ -12,15 +13,16 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from data_service.api.schemas import VALUES, BarsAnswer, BarsQuery, SymbolAnswer, SymbolList, SymbolName, SymbolsQuery
 from data_service.domain.adjustment import Adjustment
-from data_service.domain.bars import Bars
-from data_service.domain.intervals import SERVED, Interval, newest_is_partial
+from data_service.domain.intervals import Interval
 from data_service.domain.store import BarStore
+from data_service.domain.symbols import SymbolBars, View
 from shared.conditional import conditional, conditional_json, etag_matches
 from shared.errors import InvalidInput
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, json_rows, next_link, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
 from shared.limits.history import HistoryWindow, history_window
+from shared.local_time import zoned
 from shared.paging import Page, Range, page_of
 
 __all__ = ["internal", "public"]
@@ -78,8 +80,13 @@ async def bars(
     """Prices are adjusted so that the newest bar equals the traded price. A range that reaches further back than the tier sees
     is clamped, and says so.
 
-    A week or a month bears the date of its last trading day; `partial` is true for the newest one until its last weekday is
-    reached (its last day, for a symbol that trades at weekends) or a bar of the next one exists.
+    A bar of less than a day bears its beginning, in the time of its exchange, counted from the opening of its session; a week or
+    a month bears the date of its last trading day. Bars made of finer ones have `partial`: true for the newest one until the last
+    of what it is made of is there, by the sessions and holidays of its exchange, or a later one exists. Where the exchange is not
+    known, a week or month ends with its last weekday (with its last day, for a symbol that trades at weekends).
+
+    `as_of` answers as if there were no bar after that day yet: later ones are absent, and prices are adjusted by what had
+    happened.
 
     As CSV, Arrow (an IPC stream) or Parquet the answer is the rows alone, with the values of the JSON to the last bit. What JSON
     says beside them is in header fields: `Link` with `rel="next"` for the next page, in the same format;
@@ -89,14 +96,15 @@ async def bars(
     if query.start_date and query.end_date and query.start_date > query.end_date:
         raise InvalidInput.field("query", "start_date", msg="after end_date")
     stored = store.stored(symbol)
-    shown = store.view(stored, query.interval, query.adjustment)
+    shown = store.view(stored, query.interval, query.adjustment, query.as_of)
+    oldest, newest = stored.span(query.interval)
     window = history_window(
         caller.entitled,
         plans,
-        oldest=stored.date[0].item(),
-        newest=stored.date[-1].item(),
+        oldest=oldest,
+        newest=newest,
         start=query.start_date,
-        end=query.end_date,
+        end=query.end_date or query.as_of,
     )
     asked = Range(
         start=window.start,
@@ -104,11 +112,11 @@ async def bars(
         order=query.order,
         limit=query.limit,
         cursor=query.cursor,
-        request=f"{symbol} {query.interval} {query.adjustment}",
+        request=f"{symbol} {query.interval} {query.adjustment} {query.as_of}",
         data_version=stored.data_version,
     )
-    page = page_of(shown.date, asked, np.datetime64)
-    table = _table(shown, page, query, partial=newest_is_partial(stored.date, query.interval))
+    page = page_of(shown.bars.date, asked, shown.zone)
+    table = _table(shown, page, query, marked=query.interval not in stored.stored)
     if written == "json":
         body = orjson.dumps(_document(stored, query, window, caller.principal.tier, table, page.next_cursor))
         return conditional_json(request, body, _surrogate_key(stored))
@@ -120,17 +128,23 @@ async def bars(
     return conditional(request, render(table, written), MEDIA_TYPES[written], _surrogate_key(stored), headers)
 
 
-def _table(shown: Bars, page: Page, query: BarsQuery, *, partial: bool) -> pl.DataFrame:
-    columns = {name: getattr(shown, name)[page.rows] for name in ("date", *query.columns)}
-    if query.interval != "1day":
-        marks = np.zeros(len(shown), dtype=np.bool_)
-        marks[-1:] = partial
+def _table(shown: View, page: Page, query: BarsQuery, *, marked: bool) -> pl.DataFrame:
+    columns: dict[str, Any] = {"date": _dates(shown, page.rows)}
+    columns |= {name: getattr(shown.bars, name)[page.rows] for name in query.columns}
+    if marked:
+        marks = np.zeros(len(shown.bars), dtype=np.bool_)
+        marks[-1:] = shown.partial
         columns["partial"] = marks[page.rows]
     return table_of(columns)
 
 
+def _dates(shown: View, rows: slice) -> Any:
+    dates = shown.bars.date[rows]
+    return dates if shown.zone is None else zoned(dates, shown.zone)
+
+
 def _document(
-    stored: Bars, query: BarsQuery, window: HistoryWindow, tier: str, table: pl.DataFrame, cursor: str | None
+    stored: SymbolBars, query: BarsQuery, window: HistoryWindow, tier: str, table: pl.DataFrame, cursor: str | None
 ) -> dict[str, Any]:
     return {
         "symbol": stored.symbol,
@@ -138,7 +152,7 @@ def _document(
         "adjustment": query.adjustment,
         "data_points": len(table),
         "window": {"tier": tier, "earliest": window.earliest, "clamped": window.clamped},
-        "provenance": {"data_version": stored.data_version},
+        "provenance": {"data_version": stored.data_version, "as_of": query.as_of},
         "data": json_rows(table),
         "next_cursor": cursor,
     }
@@ -146,39 +160,49 @@ def _document(
 
 @internal.get("/bars/{symbol}", summary="Every bar of one symbol, as an Arrow IPC stream", response_class=Response)
 async def arrow(
-    request: Request, store: Store, symbol: Symbol, interval: Interval = "1day", adjustment: Adjustment = "split_dividend"
+    request: Request,
+    store: Store,
+    symbol: Symbol,
+    interval: Interval = "1day",
+    adjustment: Adjustment = "split_dividend",
+    as_of: date | None = None,
 ) -> Response:
-    """Columns `date` (date32) and `open high low close volume` (float64), ascending. The ETag is the data version."""
+    """Columns `date` (date32, or of bars of less than a day a timestamp with their exchange's time zone) and `open high low close
+    volume` (float64), ascending. The ETag is the data version."""
     stored = store.stored(symbol)
-    shown = store.view(stored, interval, adjustment)
+    shown = store.view(stored, interval, adjustment, as_of)
     headers = {"ETag": f'"{stored.data_version}"'}
     if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     buffer = io.BytesIO()
-    pl.DataFrame({name: getattr(shown, name) for name in ("date", *VALUES)}).write_ipc_stream(buffer)
+    values = {name: getattr(shown.bars, name) for name in VALUES}
+    pl.DataFrame({"date": _dates(shown, slice(None)), **values}).write_ipc_stream(buffer)
     return Response(buffer.getvalue(), headers=headers, media_type=MEDIA_TYPES["arrow"])
 
 
-def _surrogate_key(stored: Bars) -> str:
+def _surrogate_key(stored: SymbolBars) -> str:
     return f"bars:{stored.symbol}@{stored.data_version}"
 
 
-def _fits(stored: Bars, query: SymbolsQuery) -> bool:
+def _fits(stored: SymbolBars, query: SymbolsQuery) -> bool:
     return (
-        (query.interval is None or query.interval in SERVED)
-        and (query.first_date_before is None or stored.date[0].item() <= query.first_date_before)
-        and (query.last_date_after is None or stored.date[-1].item() >= query.last_date_after)
+        (query.interval is None or query.interval in stored.served)
+        and (query.exchange is None or query.exchange == stored.listing.exchange)
+        and (query.first_date_before is None or stored.first_day <= query.first_date_before)
+        and (query.last_date_after is None or stored.last_day >= query.last_date_after)
     )
 
 
-def _described(stored: Bars) -> dict[str, Any]:
+def _described(stored: SymbolBars) -> dict[str, Any]:
     return {
         "symbol": stored.symbol,
-        "first_date": stored.date[0].item(),
-        "last_date": stored.date[-1].item(),
-        "rows": len(stored),
-        "intervals": SERVED,
-        "exchange": None,
-        "currency": None,
+        "first_date": stored.first_day,
+        "last_date": stored.last_day,
+        "rows": stored.rows,
+        "intervals": stored.served,
+        "exchange": stored.listing.exchange,
+        "currency": stored.listing.currency,
+        "time_zone": stored.calendar.time_zone if stored.calendar else None,
+        "splits": [{"date": split.date.item(), "ratio": split.ratio} for split in stored.head.splits],
         "data_version": stored.data_version,
     }

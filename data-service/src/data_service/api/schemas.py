@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from data_service.domain.adjustment import Adjustment
 from data_service.domain.intervals import Interval
@@ -50,10 +50,14 @@ _Columns = Annotated[
 ]
 
 
+_AsOf = Annotated[date | None, Field(description="as if there were no bar after this day yet")]
+
+
 class SymbolsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     search: Annotated[str | None, Field(max_length=32, description="part of a symbol, in capitals or not")] = None
     interval: Annotated[Interval | None, Field(description="there are bars of this interval")] = None
+    exchange: Annotated[str | None, Field(max_length=32, description="listed there", examples=["XNAS"])] = None
     first_date_before: Annotated[date | None, Field(description="the first bar is of this day or earlier")] = None
     last_date_after: Annotated[date | None, Field(description="the last bar is of this day or later")] = None
     limit: Annotated[int, Field(ge=1, le=5_000)] = 1_000
@@ -66,6 +70,7 @@ class BarsQuery(BaseModel):
     start_date: Annotated[date | None, Field(description="first day wanted")] = None
     end_date: Annotated[date | None, Field(description="last day wanted")] = None
     adjustment: Adjustment = "split_dividend"
+    as_of: _AsOf = None
     order: Order = "asc"
     limit: Annotated[int, Field(ge=1, le=50_000, description="rows in a page")] = 5_000
     cursor: _Cursor = None
@@ -82,8 +87,16 @@ class BarsQuery(BaseModel):
         return VALUES if self.include is None else tuple(self.include.split(","))
 
 
+class SplitRow(BaseModel):
+    """`ratio` new shares for one old, from the opening of `date` on."""
+
+    date: date
+    ratio: float
+
+
 class SymbolAnswer(BaseModel):
-    """`exchange` and `currency` are null where the store does not know them."""
+    """`exchange`, `currency` and `time_zone` are null where the store does not know them; `rows` are of the finest interval
+    stored."""
 
     symbol: str
     first_date: date
@@ -92,6 +105,8 @@ class SymbolAnswer(BaseModel):
     intervals: list[Interval]
     exchange: str | None
     currency: str | None
+    time_zone: str | None
+    splits: list[SplitRow]
     data_version: str
 
 
@@ -101,10 +116,10 @@ class SymbolList(BaseModel):
 
 
 class BarRow(BaseModel):
-    """The columns of `include`. `partial` is in weeks and months alone, always: true for one that is not over."""
+    """The columns of `include`. `partial` is in bars that are made of finer ones alone, always: true for one that is not over."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["date"]})
-    date: date
+    date: date | AwareDatetime
     open: float
     high: float
     low: float
@@ -123,6 +138,7 @@ class DataWindow(BaseModel):
 
 class BarsProvenance(BaseModel):
     data_version: str
+    as_of: date | None
 
 
 class BarsAnswer(BaseModel):

@@ -1,40 +1,45 @@
 """Prices as they compare over time. The newest bar equals the traded price in every mode."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from data_service.domain.bars import PRICES, Bars, Floats
+from data_service.domain.bars import PRICES, Bars, Dates, Floats, Split
 
 __all__ = ["Adjustment", "adjust"]
 
 Adjustment = Literal["split_dividend", "split", "none"]
 
 
-def adjust(bars: Bars, mode: Adjustment) -> Bars:
+def adjust(bars: Bars, mode: Adjustment, days: Dates, head: Bars) -> Bars:
     """`split_dividend` scales prices by (adj_close/close)(t) over that of the newest bar, `split` by the splits still to come.
 
-    The quotient to the newest bar is what makes it equal the traded price: a source's adj_close may contain events after its
-    last bar. Volume is scaled inversely, for splits only: a dividend changes no share count.
-    """
+    `days` are those of the bars. `head`, the symbol's daily bars, knows ratios and splits; for daily bars it is they themselves.
+    The quotient to the newest bar is what makes it equal the traded price: a source's adj_close may contain events after its last
+    bar. Volume is scaled inversely, for splits only: a dividend changes no share count."""
     if mode == "none" or not len(bars):
         return bars
-    split = _split_factor(bars)
-    factor = split if mode == "split" else _ratio(bars)
+    split = _split_factor(days, head.splits)
+    factor = split if mode == "split" else _ratio(days, head)
     prices = {name: getattr(bars, name) * factor for name in PRICES}
     return replace(bars, volume=bars.volume / split, **prices)
 
 
-def _ratio(bars: Bars) -> Floats:
-    ratio: Floats = bars.adj_close / bars.close
+def _ratio(days: Dates, head: Bars) -> Floats:
+    if not len(head):
+        return np.ones(len(days))
+    ratio: Floats = head.adj_close / head.close
+    if days is not head.date:  # of a day without a daily bar, the one before holds
+        ratio = ratio[np.maximum(np.searchsorted(head.date, days, "right") - 1, 0)]
     relative: Floats = ratio / ratio[-1]
     return relative
 
 
-def _split_factor(bars: Bars) -> Floats:
-    factor = np.ones(len(bars))
-    for split in bars.splits:
-        if split.date <= bars.date[-1]:
-            factor[bars.date < split.date] /= split.ratio
+def _split_factor(days: Dates, splits: Sequence[Split]) -> Floats:
+    factor = np.ones(len(days))
+    for split in splits:
+        if split.date <= days[-1]:
+            factor[days < split.date] /= split.ratio
     return factor

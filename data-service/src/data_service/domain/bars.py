@@ -1,4 +1,8 @@
-"""One symbol's bars: contiguous columns, ascending dates, and a version that changes exactly when they do."""
+"""One symbol's bars: contiguous columns, ascending dates, and a version that changes exactly when they do.
+
+Daily bars of a symbol are one `Bars`; bars of less than a day are one for each interval and month, so that a new one rewrites
+little. Each has a key: `AAPL`, `AAPL:1min:2026-11`.
+"""
 
 import hashlib
 from dataclasses import dataclass, fields, replace
@@ -8,16 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PRICES", "Bar", "Bars", "Dates", "Floats", "Split"]
+__all__ = ["NUMBERS", "PRICES", "UNLISTED", "Bar", "Bars", "Dates", "Floats", "Listing", "Split", "key_of"]
 
 Floats = npt.NDArray[np.float64]
 Dates = npt.NDArray[np.datetime64]
 PRICES = ("open", "high", "low", "close")
+NUMBERS = (*PRICES, "volume", "adj_close")
+_DAY = "1day"
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One day as traded, arrived live."""
+    """As traded, arrived live. `date` is a day, datetime64[D], or of a shorter bar its beginning, datetime64[s] in UTC."""
 
     date: np.datetime64
     open: float
@@ -35,11 +41,29 @@ class Split:
     ratio: float
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`exchange` is a name that `exchange-calendars` knows, most of them MICs (ISO 10383); `currency` an ISO 4217 code."""
+
+    exchange: str | None = None
+    currency: str | None = None
+
+
+UNLISTED = Listing()
+
+
+def key_of(symbol: str, interval: str, date: np.datetime64) -> str:
+    """Of the bars among which a bar of this date belongs."""
+    return symbol if interval == _DAY else f"{symbol}:{interval}:{date.astype('datetime64[M]')}"
+
+
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """`date` datetime64[D], the others float64, all of one length and C-contiguous; prices as traded."""
+    """`date` datetime64[D], or datetime64[s] in UTC for bars of less than a day, which it is the beginning of; the others
+    float64; all of one length and C-contiguous; prices as traded. Splits and listing stand with the daily bars, of which there
+    may be none; adj_close has a meaning there alone."""
 
-    symbol: str
+    key: str
     date: Dates
     open: Floats
     high: Floats
@@ -48,25 +72,41 @@ class Bars:
     volume: Floats
     adj_close: Floats
     splits: tuple[Split, ...] = ()
+    listing: Listing = UNLISTED
 
     @classmethod
-    def empty(cls, symbol: str) -> "Bars":
+    def empty(cls, key: str) -> "Bars":
         nothing = np.empty(0)
-        return cls(symbol, np.empty(0, "datetime64[D]"), nothing, nothing, nothing, nothing, nothing, nothing)
+        return cls(key, np.empty(0, cls.unit(key)), nothing, nothing, nothing, nothing, nothing, nothing)
+
+    @staticmethod
+    def unit(key: str) -> str:
+        """Of the dates of the bars with this key."""
+        return "datetime64[s]" if ":" in key else "datetime64[D]"
+
+    @property
+    def symbol(self) -> str:
+        return self.key.partition(":")[0]
+
+    @property
+    def interval(self) -> str:
+        return self.key.split(":")[1] if ":" in self.key else _DAY
 
     def __len__(self) -> int:
         return len(self.date)
 
     @cached_property
     def data_version(self) -> str:
-        """128 bits of BLAKE2b over the symbol, every column and the splits."""
-        digest = hashlib.blake2b(self.symbol.encode(), digest_size=16)
+        """128 bits of BLAKE2b over the key, every column, the splits and the listing."""
+        digest = hashlib.blake2b(self.key.encode(), digest_size=16)
         for field in fields(self):
             column = getattr(self, field.name)
             if isinstance(column, np.ndarray):
                 digest.update(np.ascontiguousarray(column).view(np.uint8).data)
         for split in self.splits:
             digest.update(f"{split.date}{split.ratio!r}".encode())
+        if self.listing != UNLISTED:
+            digest.update(f"{self.listing.exchange} {self.listing.currency}".encode())
         return digest.hexdigest()
 
     def with_bar(self, bar: Bar) -> "Bars":
@@ -88,7 +128,7 @@ class Bars:
 
         A new newest bar so keeps the ratio of the one before it, and no adjusted value of the past moves.
         """
-        if not len(self):
+        if not len(self) or self.interval != _DAY:
             return 1.0
         near = min(at, len(self) - 1)
         return float(self.adj_close[near] / self.close[near])

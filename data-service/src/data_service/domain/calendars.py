@@ -86,11 +86,6 @@ class Calendar:
         """The last session from `first` to `last`, both included; None when there is none, or when `last` is not covered."""
         return last if first <= last else None
 
-    def first_moment(self, day: date) -> np.datetime64:
-        """When the day begins where the exchange is."""
-        moment: np.datetime64 = utc_of(np.array([day], "datetime64[D]"), self.time_zone)[0]
-        return moment
-
 
 ALWAYS_OPEN = Calendar("24/7", "UTC")
 

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_service.domain.bars import PRICES, Bars
+from data_service.domain.intervals import SECONDS
 
 __all__ = ["faults_of"]
 
@@ -26,4 +27,7 @@ def faults_of(bars: Bars) -> list[str]:
     again = np.zeros(len(bars), dtype=bool)
     again[1:] = bars.date[1:] <= bars.date[:-1]
     note(again, "date", "twice")
+    if bars.interval in SECONDS:
+        # sessions open on a whole minute, wherever they are
+        note(bars.date.astype(np.int64) % SECONDS["1min"] != 0, "date", "not on a whole minute")
     return faults

@@ -3,6 +3,8 @@
 NotFound
 ├── UnknownSymbol
 └── UnknownExchange      matches
+InvalidInput
+└── NotServed            an interval finer than what is stored
 ValueError
 └── UnfitBars            a file or a bar that is refused; every fault named
 """
@@ -10,9 +12,9 @@ ValueError
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.errors import NotFound
+from shared.errors import InvalidInput, NotFound
 
-__all__ = ["UnfitBars", "UnknownExchange", "UnknownSymbol"]
+__all__ = ["NotServed", "UnfitBars", "UnknownExchange", "UnknownSymbol"]
 
 
 class UnknownSymbol(NotFound):
@@ -36,6 +38,12 @@ class UnknownExchange(NotFound):
     @property
     def members(self) -> Mapping[str, Any]:
         return {"matches": self.matches}
+
+
+class NotServed(InvalidInput):
+    def __init__(self, symbol: str, interval: str, served: Sequence[str]) -> None:
+        message = f"finer than the bars of {symbol}; served: {', '.join(served)}"
+        super().__init__(f"{interval}: {message}", [{"loc": ["query", "interval"], "msg": message, "type": "value_error"}])
 
 
 class UnfitBars(ValueError):

@@ -1,38 +1,43 @@
 """Rows that somebody brings: each of their faults is named, or all of them are put over what is stored.
 
-    raw columns ──Upload.add──▶ typed, checked ──Upload.rows──▶ Rows ──merge──▶ Bars ──▶ BarWriter    (merging.py)
+    raw columns ──Upload.add──▶ typed, checked ──Upload.rows──▶ placed in time ──merge──▶ Bars ──▶ BarWriter    (merging.py)
 
-Everything is done a column at a time; the only loop is over symbols. Gaps against an exchange's calendar would be one more check
-of `Upload.rows`, where the rows of a symbol stand together and in order.
+Everything is done a column at a time; the only loop is over symbols.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
-from data_service.domain.bars import PRICES
+from data_service.domain.bars import NUMBERS, UNLISTED, Dates, Listing
+from data_service.domain.calendars import ALWAYS_OPEN, Calendar
+from data_service.domain.intervals import StoredInterval
+from data_service.domain.placing import gaps, strays
+from data_service.domain.reading import read_date, read_moment, read_number, read_symbol, without_offset
 from shared.errors import InvalidInput
-from shared.subjects import SYMBOL_PATTERN
 
 __all__ = [
     "COLUMNS",
     "MISSING",
     "MOST_LISTED",
+    "OF_DAYS",
     "RATIOS",
     "REQUIRED",
     "TWICE",
     "UNKNOWN",
     "Fault",
     "Faults",
+    "Known",
     "Rows",
+    "Terms",
     "UnfitUpload",
     "Upload",
 ]
 
-_NUMBERS = (*PRICES, "volume", "adj_close")
-COLUMNS = ("symbol", "date", *_NUMBERS)
+COLUMNS = ("symbol", "date", *NUMBERS)
 REQUIRED = COLUMNS[:-1]
 MOST_LISTED = 10_000
 
@@ -43,6 +48,7 @@ _LARGEST, _SMALLEST = 1e18, 1e-18
 RATIOS = (1e-12, 1e12)
 
 MISSING, UNKNOWN, TWICE = "column missing", "column unknown", "column twice"
+OF_DAYS = "of daily bars alone: shorter ones are adjusted by these"
 _TYPES = {MISSING: "missing", "empty": "missing", UNKNOWN: "extra_forbidden"}
 
 
@@ -83,6 +89,12 @@ class Faults:
         listed = rows.filter(bad).head(max(0, MOST_LISTED - len(self.listed)))
         self.listed += [Fault(file, row, column, reason) for row in listed]
 
+    def mark_rows(self, files: Sequence[str], rows: pl.DataFrame, column: str, reason: str) -> None:
+        """All of `rows`, which have `file`, a position in `files`, and `row`."""
+        self.count += rows.height
+        for at, row in rows.select("file", "row").head(max(0, MOST_LISTED - len(self.listed))).iter_rows():
+            self.listed.append(Fault(files[at], row, column, reason))
+
 
 class UnfitUpload(InvalidInput):
     """Refused whole; `faults` name file, row, column and reason, `count` says how many there are."""
@@ -94,25 +106,55 @@ class UnfitUpload(InvalidInput):
         super().__init__(f"nothing is imported: {self.count:,} faults{more}", [fault.error for fault in self.faults])
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is brought: bars of this interval, of symbols listed here, where that is said. `check_calendar` holds them against the
+    exchange's sessions: no bar outside, no session missing."""
+
+    interval: StoredInterval = "1day"
+    listing: Listing = UNLISTED
+    check_calendar: bool = True
+
+
+DAILY = Terms()
+
+
 @dataclass(frozen=True)
 class Rows:
     """Fit rows, by symbol and date; `adj_close` is null where it was not given. `file` is a position in `files`."""
 
     frame: pl.DataFrame
     files: tuple[str, ...]
+    terms: Terms = DAILY
 
     def __len__(self) -> int:
         return self.frame.height
 
 
+class Known(Protocol):
+    """What is known of symbols before the import."""
+
+    def calendar(self, symbol: str) -> Calendar | None:
+        """Of the exchange it is listed at; None where that is not known."""
+        ...
+
+    def days(self, symbol: str, interval: StoredInterval) -> Dates:
+        """The days of which there are bars."""
+        ...
+
+
 class Upload:
     """The rows of one import, added in pieces, in any order. `now` decides what is a future date."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, known: Known, terms: Terms = DAILY) -> None:
         self.faults = Faults()
+        self.terms = terms
+        self._known = known
         self._latest = (now + _AHEAD).date()
         self._files: list[str] = []
         self._parts: list[pl.DataFrame] = []
+        self._kinds = {"symbol": pl.String(), "date": pl.Date() if terms.interval == "1day" else pl.Datetime("us")}
+        self._read = {"symbol": read_symbol, "date": read_date if terms.interval == "1day" else read_moment}
 
     def add(self, file: str, raw: pl.DataFrame) -> None:
         """`raw` has `row`, the rows' numbers, and columns named as in `COLUMNS`, of text or of whatever a Parquet file has."""
@@ -120,17 +162,33 @@ class Upload:
             self._files.append(file)
         rows = raw["row"]
         part = pl.DataFrame(
-            {n: self._typed(file, rows, raw[n]) if n in raw.columns else _nothing(n, raw.height) for n in COLUMNS}
+            {n: self._typed(file, rows, raw[n]) if n in raw.columns else self._nothing(n, raw.height) for n in COLUMNS}
         )
         self._check(file, rows, part)
         place = pl.lit(self._files.index(file), pl.UInt32)
-        self._parts.append(part.with_columns(rows.cast(pl.UInt32), file=place))
+        local = without_offset(raw["date"]) if "date" in raw.columns else pl.lit(None, pl.Boolean)
+        self._parts.append(part.with_columns(rows.cast(pl.UInt32), file=place, local=local))
 
     def rows(self) -> Rows:
-        """`UnfitUpload` for any fault of any piece, or when a symbol has two rows of one date."""
-        whole = pl.concat(self._parts) if self._parts else pl.DataFrame(schema=_SCHEMA)
+        """`UnfitUpload` for any fault of any piece, for two rows of one symbol and date, or for what is not on its calendar."""
+        whole = pl.concat(self._parts) if self._parts else self._empty()
         self._parts = []
-        whole = whole.drop_nulls(["symbol", "date"]).sort("symbol", "date", "file", "row")
+        undated = whole.filter(pl.col("symbol").is_null() | pl.col("date").is_null())["symbol"].unique()
+        whole = whole.drop_nulls(["symbol", "date"])
+        if self.terms.interval != "1day":
+            whole = self._in_utc(whole)
+        whole = whole.drop("local").sort("symbol", "date", "file", "row")
+        self._find_twice(whole)
+        if self.terms.interval != "1day":
+            uneven = whole.filter(pl.col("date").dt.truncate("1m") != pl.col("date"))
+            self.faults.mark_rows(self._files, uneven, "date", "not on a whole minute")
+        if self.terms.check_calendar:
+            self._hold_against_calendars(whole, set(undated))
+        if self.faults.count:
+            raise UnfitUpload(self.faults)
+        return Rows(whole, tuple(self._files), self.terms)
+
+    def _find_twice(self, whole: pl.DataFrame) -> None:
         again = whole.with_columns(was_file=pl.col("file").shift(), was_row=pl.col("row").shift()).filter(
             pl.col("symbol").eq(pl.col("symbol").shift()) & pl.col("date").eq(pl.col("date").shift())
         )
@@ -138,19 +196,50 @@ class Upload:
             where = "" if at == was_at else f" of {self._files[was_at]}"
             self.faults.add(Fault(self._files[at], row, "date", f"the same symbol and date as row {was_row}{where}"))
         self.faults.count += max(0, again.height - MOST_LISTED)
-        if self.faults.count:
-            raise UnfitUpload(self.faults)
-        return Rows(whole, tuple(self._files))
+
+    def _in_utc(self, whole: pl.DataFrame) -> pl.DataFrame:
+        """Moments that were told without an offset are of the exchange's clock."""
+        zones = {symbol: self._clock(symbol).time_zone for symbol in whole["symbol"].unique()}
+        whole = whole.with_columns(zone=pl.col("symbol").replace_strict(zones, return_dtype=pl.String))
+        parts = [whole.head(0)]
+        for (zone,), part in whole.partition_by("zone", as_dict=True).items():
+            there = part["date"].dt.replace_time_zone(str(zone), ambiguous="null", non_existent="null")
+            told = part.with_columns(there=there.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
+            lost = pl.col("local") & pl.col("there").is_null()
+            reason = f"no time there is in {zone}, or two of them: give its offset from UTC"
+            self.faults.mark_rows(self._files, told.filter(lost), "date", reason)
+            meant = pl.when("local").then("there").otherwise("date")
+            parts.append(told.filter(~lost).with_columns(date=meant).drop("there"))
+        return pl.concat(parts).drop("zone")
+
+    def _clock(self, symbol: str) -> Calendar:
+        return self._known.calendar(symbol) or ALWAYS_OPEN
+
+    def _hold_against_calendars(self, whole: pl.DataFrame, undated: set[str | None]) -> None:
+        """`undated`: symbols of which a row has no date, so that what is missing cannot be told; None: any."""
+        daily = self.terms.interval == "1day"
+        for (symbol,), part in whole.partition_by("symbol", as_dict=True, maintain_order=True).items():
+            calendar = self._known.calendar(str(symbol))
+            if calendar is None and daily:
+                continue
+            clock, dates = calendar or ALWAYS_OPEN, part["date"].to_numpy()
+            for reason, rows in strays(clock, dates, self.terms.interval).items():
+                self.faults.mark_rows(self._files, part.filter(pl.Series(rows)), "date", reason)
+            if not undated & {None, symbol}:
+                known = self._known.days(str(symbol), self.terms.interval)
+                days = dates.astype("datetime64[D]") if daily else clock.days_of(dates.astype("datetime64[s]"))
+                for reason, at in gaps(clock, days, known):
+                    self.faults.mark_rows(self._files, part[at : at + 1], "date", reason)
 
     def _typed(self, file: str, rows: pl.Series, raw: pl.Series) -> pl.Series:
         """The column as it is stored, null where it has a fault."""
         name = raw.name
         text = raw.str.strip_chars(' \t\r"') if raw.dtype == pl.String else raw
         text = text.set(text == "", None) if text.dtype == pl.String else text
-        typed, reason = _KINDS_READ.get(name, _number)(text)
+        typed, reason = self._read.get(name, read_number)(text)
         if typed is None:
             self.faults.add(Fault(file, None, name, f"a column of {raw.dtype}: {reason}"))
-            return _nothing(name, len(raw))
+            return self._nothing(name, len(raw))
         self.faults.mark(file, rows, text.is_null(), name, "empty")
         unread = text.is_not_null() & typed.is_null()
         if unread.any() and text.dtype == pl.String:
@@ -166,9 +255,10 @@ class Upload:
         def mark(bad: pl.Expr, column: str, reason: str) -> None:
             self.faults.mark(file, rows, part.select(bad.alias("bad"))["bad"], column, reason)
 
-        mark(pl.col("date") > self._latest, "date", "in the future")
-        mark(pl.col("date") < _EARLIEST, "date", f"before {_EARLIEST.year}")
-        for name in _NUMBERS:
+        day = pl.col("date").cast(pl.Date)
+        mark(day > self._latest, "date", "in the future")
+        mark(day < _EARLIEST, "date", f"before {_EARLIEST.year}")
+        for name in NUMBERS:
             value = pl.col(name)
             mark(~value.is_finite(), name, "not finite")
             mark(value.is_finite() & (value > _LARGEST), name, "too large")
@@ -177,7 +267,7 @@ class Upload:
             else:
                 mark(value.is_finite() & (value <= 0), name, "not positive")
                 mark((value > 0) & (value < _SMALLEST), name, "too small")
-        fit = {name: pl.when(pl.col(name).is_between(_SMALLEST, _LARGEST)).then(pl.col(name)) for name in _NUMBERS}
+        fit = {name: pl.when(pl.col(name).is_between(_SMALLEST, _LARGEST)).then(pl.col(name)) for name in NUMBERS}
         # these pass nulls over, so what is fit is compared whatever else is not
         highest, lowest = pl.max_horizontal(fit["open"], fit["close"]), pl.min_horizontal(fit["open"], fit["close"])
         mark(fit["high"] < highest, "high", "below open or close")
@@ -185,53 +275,9 @@ class Upload:
         mark(highest.is_null() & (fit["high"] < fit["low"]), "high", "below low")
         mark(~(fit["adj_close"] / fit["close"]).is_between(*RATIOS), "adj_close", "out of proportion to close")
 
+    def _empty(self) -> pl.DataFrame:
+        kinds = {name: self._kinds.get(name, pl.Float64()) for name in COLUMNS}
+        return pl.DataFrame(schema={**kinds, "row": pl.UInt32, "file": pl.UInt32, "local": pl.Boolean})
 
-def _nothing(name: str, length: int) -> pl.Series:
-    return pl.Series(name, [None], dtype=_KINDS.get(name, pl.Float64)).new_from_index(0, length)
-
-
-_Typed = tuple[pl.Series | None, str]
-
-
-def _number(raw: pl.Series) -> _Typed:
-    """Also from Decimal and the integers of any width; a number too large for float64 becomes infinite, which is then refused."""
-    reason = "not a number"
-    known = raw.dtype.is_numeric() or raw.dtype in {pl.String, pl.Null}
-    return (raw.cast(pl.Float64, strict=False), reason) if known else (None, reason)
-
-
-def _date(raw: pl.Series) -> _Typed:
-    """A date, or midnight of it, whatever its zone."""
-    reason = "not a date (YYYY-MM-DD)"
-    if raw.dtype == pl.String:
-        days = raw.str.to_date("%Y-%m-%d", strict=False)
-        if days.null_count() > raw.null_count():
-            bare = raw.str.replace(r"[T ]00:00(:00(\.0+)?)?(Z|[+-]\d\d:?\d\d)?$", "")
-            days = days.fill_null(bare.str.to_date("%Y-%m-%d", strict=False))
-        return days, reason
-    if isinstance(raw.dtype, pl.Datetime):
-        local = raw.dt.replace_time_zone(None)
-        return local.cast(pl.Date).set(
-            local.dt.time() != datetime.min.time(), None
-        ), "not midnight: daily bars alone are imported"
-    return (raw.cast(pl.Date), reason) if raw.dtype in {pl.Date, pl.Null} else (None, reason)
-
-
-def _symbol(raw: pl.Series) -> _Typed:
-    reason = "not a symbol (letters, digits and . _ -, at most 32)"
-    if not isinstance(raw.dtype, (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        return None, reason
-    text = raw.cast(pl.String)
-    upper = text.str.to_uppercase()
-    # ASCII alone: the capitals of some letters beyond it are within it (ß, ſ)
-    plain = text.str.len_bytes() == text.str.len_chars()
-    return upper.set(~(plain & upper.str.contains(f"^(?:{SYMBOL_PATTERN})$")), None), reason
-
-
-_KINDS: dict[str, type[pl.DataType]] = {"symbol": pl.String, "date": pl.Date}
-_KINDS_READ = {"symbol": _symbol, "date": _date}
-_SCHEMA: dict[str, type[pl.DataType]] = {
-    **{name: _KINDS.get(name, pl.Float64) for name in COLUMNS},
-    "row": pl.UInt32,
-    "file": pl.UInt32,
-}
+    def _nothing(self, name: str, length: int) -> pl.Series:
+        return pl.Series(name, [None], dtype=self._kinds.get(name, pl.Float64())).new_from_index(0, length)

@@ -8,15 +8,16 @@ from typing import Protocol
 
 import numpy as np
 
-from data_service.domain.bars import Bar, Bars
+from data_service.domain.bars import Bar, Bars, key_of
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars
+from data_service.domain.intervals import StoredInterval
 from data_service.domain.ports import BarWriter, Snapshot
 
 __all__ = ["Announcer", "LiveBars"]
 
 MOST_REMEMBERED = 100_000
-_Of = tuple[str, str, np.datetime64]
+_Of = tuple[str, str, str, np.datetime64]
 """Which bar of which feed."""
 
 
@@ -24,13 +25,18 @@ _Of = tuple[str, str, np.datetime64]
 class _Arrived:
     feed: str
     symbol: str
+    interval: StoredInterval
     bar: Bar
     sequence: int | None
     overtaken: bool = False
 
     @property
     def of(self) -> _Of:
-        return self.feed, self.symbol, self.bar.date
+        return self.feed, self.symbol, self.interval, self.bar.date
+
+    @property
+    def key(self) -> str:
+        return key_of(self.symbol, self.interval, self.bar.date)
 
 
 class Announcer(Protocol):
@@ -50,15 +56,17 @@ class LiveBars:
         self._next: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
 
-    async def take(self, feed: str, symbol: str, bar: Bar, sequence: int | None = None) -> bool:
+    async def take(
+        self, feed: str, symbol: str, bar: Bar, sequence: int | None = None, interval: StoredInterval = "1day"
+    ) -> bool:
         """A symbol nobody stored yet begins here; a bar of a known date corrects it. Raises `UnfitBars`.
 
         A feed that numbers its bars may send them again and out of order: False for one that a later one of its date has
         overtaken. Bars of different dates do not overtake each other.
         """
-        if faults := faults_of(Bars.empty(symbol).with_bar(bar)):
+        arrived = _Arrived(feed, symbol, interval, bar, sequence)
+        if faults := faults_of(Bars.empty(arrived.key).with_bar(bar)):
             raise UnfitBars(faults)
-        arrived = _Arrived(feed, symbol, bar, sequence)
         self._waiting.append(arrived)
         if self._next is None:
             self._next = asyncio.create_task(self._commit_waiting())
@@ -75,9 +83,9 @@ class LiveBars:
             def change(now: Snapshot) -> Sequence[Bars]:
                 changed: dict[str, Bars] = {}
                 for arrived in fit:
-                    symbol = arrived.symbol
-                    before = changed[symbol] if symbol in changed else now[symbol] if symbol in now else Bars.empty(symbol)
-                    changed[symbol] = before.with_bar(arrived.bar)
+                    key = arrived.key
+                    before = changed[key] if key in changed else now[key] if key in now else Bars.empty(key)
+                    changed[key] = before.with_bar(arrived.bar)
                 return list(changed.values())
 
             await asyncio.to_thread(self._writer.commit, change)

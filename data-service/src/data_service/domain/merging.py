@@ -1,19 +1,19 @@
 """Fit rows put over the stored bars: a row of a known date takes its place, all others stay."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data_service.domain.bars import PRICES, Bars, Dates, Floats, Split
-from data_service.domain.importing import RATIOS, Fault, Faults, Rows, UnfitUpload
-from data_service.domain.ports import BarWriter, Snapshot
+from data_service.domain.bars import NUMBERS, UNLISTED, Bars, Dates, Floats, Listing, Split
+from data_service.domain.importing import RATIOS, Faults, Rows, UnfitUpload
+from data_service.domain.ports import BarWriter, IndexedSnapshot, Snapshot
+from data_service.domain.symbols import SymbolBars
 
 __all__ = ["Change", "Report", "merge", "store"]
 
-_NUMBERS = (*PRICES, "volume", "adj_close")
 _SMALLEST_SPLIT = 1.5
 _SPLIT_TOLERANCE = 0.05  # a dividend of the same day and rounded prices move a jump a little
 
@@ -22,9 +22,9 @@ _Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One symbol's bars after the import; of its rows `added` were not there before, `corrected` were others."""
+    """All of one symbol after the import; of its rows `added` were not there before, `corrected` were others."""
 
-    bars: Bars
+    after: SymbolBars
     added: int
     corrected: int
 
@@ -39,68 +39,102 @@ class Report:
     dry_run: bool
 
 
+@dataclass(slots=True)
+class _Merged:
+    """The bars of one symbol that the rows come to stand among."""
+
+    bars: list[Bars]
+    added: int = 0
+    corrected: int = 0
+
+
 def store(rows: Rows, writer: BarWriter, *, dry_run: bool = False) -> Report:
     """All rows or none. Raises what `merge` and `BarWriter.commit` raise; it blocks as they do."""
     changed: tuple[Change, ...] = ()
 
-    def change(stored: Snapshot) -> Sequence[Bars]:
+    def change(stored: IndexedSnapshot) -> Sequence[Bars]:
         nonlocal changed
-        changed = tuple(one for one in merge(rows, stored) if _differs(one.bars, stored))
-        return [] if dry_run else [one.bars for one in changed]
+        merged = {symbol: one for symbol, one in merge(rows, stored).items() if any(_differs(bars, stored) for bars in one.bars)}
+        changed = tuple(Change(stored.after(one.bars), one.added, one.corrected) for one in merged.values())
+        return [] if dry_run else [bars for one in merged.values() for bars in one.bars]
 
     writer.commit(change)
     return Report(rows.frame["symbol"].n_unique(), len(rows), changed, dry_run)
 
 
 def _differs(bars: Bars, stored: Snapshot) -> bool:
-    return bars.symbol not in stored or stored[bars.symbol].data_version != bars.data_version
+    return bars.key not in stored or stored[bars.key].data_version != bars.data_version
 
 
-def merge(rows: Rows, stored: Snapshot) -> list[Change]:
-    """The rows over the stored bars, for each symbol they have; `UnfitUpload` where no usable adj_close follows."""
-    frame = rows.frame
-    columns = {name: frame[name].fill_null(np.nan).to_numpy() for name in _NUMBERS}
-    dates = frame["date"].to_numpy().astype("datetime64[D]")
-    changes: list[Change] = []
+def merge(rows: Rows, stored: Snapshot) -> dict[str, _Merged]:
+    """The rows over the stored bars, by symbol; `UnfitUpload` where no usable adj_close follows."""
+    interval, listing = rows.terms.interval, rows.terms.listing
+    frame = rows.frame.with_columns(key=_keys(interval))
+    columns = {name: frame[name].fill_null(np.nan).to_numpy() for name in NUMBERS}
+    dates = frame["date"].to_numpy()
+    merged: dict[str, _Merged] = {}
     faults = Faults()
     first = 0
-    for length, symbol in zip(*frame["symbol"].rle().struct.unnest(), strict=True) if len(rows) else ():
+    for length, key in zip(*frame["key"].rle().struct.unnest(), strict=True) if len(rows) else ():
         part = slice(first, first + length)
-        old = stored[symbol] if symbol in stored else Bars.empty(symbol)
-        change, unfit = _over(old, dates[part], {name: column[part] for name, column in columns.items()})
-        changes.append(change)
-        for file, row in frame[part].select("file", "row").filter(pl.Series(unfit)).iter_rows():
-            faults.add(Fault(rows.files[file], row, "close", "out of proportion to the adjustment of the stored bars"))
+        old = stored[key] if key in stored else Bars.empty(key)
+        new, added, corrected, unfit = _over(old, dates[part].astype(Bars.unit(key)), {n: c[part] for n, c in columns.items()})
+        one = merged.setdefault(new.symbol, _Merged([]))
+        one.bars.append(new)
+        one.added, one.corrected = one.added + added, one.corrected + corrected
+        unfit_rows = frame[part].filter(pl.Series(unfit))
+        faults.mark_rows(rows.files, unfit_rows, "close", "out of proportion to the adjustment of the stored bars")
         first += length
     if faults.count:
         raise UnfitUpload(faults)
-    return changes
+    if listing != UNLISTED:
+        for symbol, one in merged.items():
+            _list(one, symbol, listing, stored)
+    return merged
 
 
-def _over(old: Bars, dates: Dates, new: dict[str, Floats]) -> tuple[Change, _Flags]:
-    """The change, and which rows get no usable adj_close: not given, it follows by the ratio of the nearest stored bar."""
+def _keys(interval: str) -> pl.Expr:
+    return (
+        pl.col("symbol")
+        if interval == "1day"
+        else pl.format(f"{{}}:{interval}:{{}}", "symbol", pl.col("date").dt.strftime("%Y-%m"))
+    )
+
+
+def _list(merged: _Merged, symbol: str, listing: Listing, stored: Snapshot) -> None:
+    """The listing stands with the daily bars."""
+    before = stored[symbol] if symbol in stored else Bars.empty(symbol)
+    head = merged.bars.pop(0) if merged.bars[0].key == symbol else before
+    known = Listing(listing.exchange or head.listing.exchange, listing.currency or head.listing.currency)
+    merged.bars.insert(0, replace(head, listing=known))
+
+
+def _over(old: Bars, dates: Dates, new: dict[str, Floats]) -> tuple[Bars, int, int, _Flags]:
+    """The bars, how many were added and corrected, and which rows get no usable adj_close: not given, it follows by the ratio of
+    the nearest stored bar."""
+    daily = old.key == old.symbol
     at = np.searchsorted(old.date, dates)
     given = ~np.isnan(new["adj_close"])
     near = np.minimum(at, len(old) - 1)
-    ratio = old.adj_close[near] / old.close[near] if len(old) else np.ones(len(dates))
+    ratio = old.adj_close[near] / old.close[near] if daily and len(old) else np.ones(len(dates))
     new = {**new, "adj_close": np.where(given, new["adj_close"], new["close"] * ratio)}
     unfit = ~((new["adj_close"] >= new["close"] * RATIOS[0]) & (new["adj_close"] <= new["close"] * RATIOS[1]))
 
     known = at < len(old)
     known[known] = old.date[at[known]] == dates[known]
     other = np.zeros(len(dates), dtype=bool)
-    for name in _NUMBERS:
+    for name in NUMBERS:
         other[known] |= getattr(old, name)[at[known]] != new[name][known]
     kept = np.ones(len(old), dtype=bool)
     kept[at[known]] = False
 
-    merged = np.concatenate([old.date[kept], dates])
-    order = np.argsort(merged, kind="stable")
-    columns = {name: np.concatenate([getattr(old, name)[kept], new[name]])[order] for name in _NUMBERS}
+    together = np.concatenate([old.date[kept], dates])
+    order = np.argsort(together, kind="stable")
+    columns = {name: np.concatenate([getattr(old, name)[kept], new[name]])[order] for name in NUMBERS}
     told = np.concatenate([np.zeros(int(kept.sum()), dtype=bool), given])[order]
-    splits = _splits(old.splits, merged[order], columns, told)
-    bars = Bars(old.symbol, merged[order], splits=splits, **columns)
-    return Change(bars, int((~known).sum()), int(other.sum())), unfit
+    splits = _splits(old.splits, together[order], columns, told) if daily else ()
+    bars = Bars(old.key, together[order], splits=splits, listing=old.listing, **columns)
+    return bars, int((~known).sum()), int(other.sum()), unfit
 
 
 def _splits(known: tuple[Split, ...], dates: Dates, columns: dict[str, Floats], told: _Flags) -> tuple[Split, ...]:

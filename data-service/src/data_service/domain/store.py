@@ -1,48 +1,52 @@
-"""All bars, in memory. Reads take what is there; a change replaces a symbol's bars whole, so a reader never sees half of one."""
+"""What readers see: the newest bars of each symbol, and views of them."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import date
 
-from data_service.domain.adjustment import Adjustment, adjust
-from data_service.domain.bars import Bars
+from data_service.domain.adjustment import Adjustment
 from data_service.domain.errors import UnknownSymbol
-from data_service.domain.intervals import Interval, resample
-from data_service.domain.ports import Snapshot
+from data_service.domain.intervals import Interval
+from data_service.domain.ports import IndexedSnapshot
+from data_service.domain.symbols import SymbolBars, View
 
 __all__ = ["BarStore"]
 
-_VIEWS = 256
+_ViewKey = tuple[str, str, Interval, Adjustment, date | None]
 
 
 class BarStore:
-    """`snapshot` gives the newest bars; asking it costs a few microseconds."""
+    """`snapshot` gives the newest bars; asking it costs a few microseconds. `views_bytes` bounds the views that are kept."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, snapshot: Callable[[], IndexedSnapshot], views_bytes: int = 64 << 20) -> None:
         self._snapshot = snapshot
-        # keyed by the bars themselves, which are immutable: a change makes other bars, and the old views fall out
-        self._view = lru_cache(_VIEWS)(_view)
+        self._views: OrderedDict[_ViewKey, View] = OrderedDict()
+        self._left = views_bytes
 
-    def __contains__(self, symbol: str) -> bool:
-        return symbol in self._snapshot()
-
-    def __len__(self) -> int:
-        return len(self._snapshot())
-
-    def symbols(self) -> list[str]:
+    def symbols(self) -> Sequence[str]:
         """In order."""
-        return list(self._snapshot())
+        return self._snapshot().symbols
 
-    def stored(self, symbol: str) -> Bars:
-        """The daily bars as traded; `UnknownSymbol`."""
+    def stored(self, symbol: str) -> SymbolBars:
         try:
-            return self._snapshot()[symbol]
+            return self._snapshot().of(symbol)
         except KeyError:
             raise UnknownSymbol(symbol) from None
 
-    def view(self, stored: Bars, interval: Interval, adjustment: Adjustment) -> Bars:
-        """Adjusted, then resampled; computed once for each version of a symbol's bars."""
-        return self._view(stored, interval, adjustment)
+    def view(self, stored: SymbolBars, interval: Interval, adjustment: Adjustment, as_of: date | None = None) -> View:
+        """Computed once for each version of a symbol's bars, as long as there is room; `NotServed`."""
+        key = (stored.symbol, stored.data_version, interval, adjustment, as_of)
+        view = self._views.get(key)
+        if view is None:
+            view = stored.view(interval, adjustment, as_of)
+            self._keep(key, view)
+        else:
+            self._views.move_to_end(key)
+        return view
 
-
-def _view(bars: Bars, interval: Interval, adjustment: Adjustment) -> Bars:
-    return resample(adjust(bars, adjustment), interval)
+    def _keep(self, key: _ViewKey, view: View) -> None:
+        self._views[key] = view
+        self._left -= view.nbytes
+        while self._left < 0:
+            _, oldest = self._views.popitem(last=False)
+            self._left += oldest.nbytes

@@ -1,13 +1,15 @@
 """A folder of CSV and Parquet files as a provider.
 
 Columns by name, in any case and order: date, open, high, low, close, volume, and optionally symbol and adj_close (`Adj Close`). A
-file without a symbol column is of the symbol it is named after. `splits.csv` (symbol, date, ratio) beside them is no bars.
+file without a symbol column is of the symbol it is named after. `splits.csv` (symbol, date, ratio) and
+`symbols.csv` beside them are no bars.
 """
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,6 +22,7 @@ __all__ = ["Files"]
 _NUMBERS = (*PRICES, "volume", "adj_close")
 _REQUIRED = ("date", *PRICES, "volume")
 _SPLITS = "splits.csv"
+_NO_BARS = (_SPLITS, "symbols.csv")
 _KEPT = 2
 """files that are kept in memory; symbols are listed file by file, so each is read once or twice"""
 
@@ -31,7 +34,7 @@ class Files:
         """ProviderError when there is nothing to read."""
         self.name = f"files:{folder.resolve()}"
         found = sorted(folder.iterdir()) if folder.is_dir() else [folder]
-        self._paths = [path for path in found if path.suffix in {".csv", ".parquet"} and path.name != _SPLITS]
+        self._paths = [path for path in found if path.suffix in {".csv", ".parquet"} and path.name not in _NO_BARS]
         if not self._paths or not all(path.is_file() for path in self._paths):
             raise ProviderError(f"{folder}: no CSV or Parquet file")
         self._splits = _read_splits((folder if folder.is_dir() else folder.parent) / _SPLITS)
@@ -48,7 +51,7 @@ class Files:
             raise UnknownSymbol(f"no file has {known}")
         # of one date in two files both stay: the checks of who takes the bars name it
         rows = pl.concat([self._read(path)[known] for path in paths]).sort("date", maintain_order=True)
-        columns = {name: np.ascontiguousarray(rows[name].to_numpy(), np.float64) for name in _NUMBERS}
+        columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name].to_numpy(), np.float64) for name in _NUMBERS}
         days = rows["date"].to_numpy().astype("datetime64[D]")
         return between(Bars(known, days, splits=self._splits.get(known, ()), **columns), start, end)
 

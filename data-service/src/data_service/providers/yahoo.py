@@ -58,7 +58,7 @@ def _bars_of(symbol: str, columns: Columns) -> Bars:
     values["volume"] = np.rint(np.nan_to_num(values["volume"]) / factor)
     # a row may be there for its split or dividend alone, and Yahoo has days with holes in them: a gap is a missing row
     whole = np.all([np.isfinite(values[name]) for name in (*PRICES, "adj_close")], axis=0)
-    prices = {name: _as_decimal(values[name][whole]) for name in (*PRICES, "adj_close")}
+    prices: dict[str, Any] = {name: _as_decimal(values[name][whole]) for name in (*PRICES, "adj_close")}
     return Bars(symbol, days[whole], volume=np.ascontiguousarray(values["volume"][whole]), splits=splits, **prices)
 
 

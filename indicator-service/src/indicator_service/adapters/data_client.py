@@ -91,9 +91,12 @@ def _checked(response: httpx.Response) -> httpx.Response:
 def _bars_of(symbol: str, response: httpx.Response) -> Bars:
     frame = pl.read_ipc_stream(io.BytesIO(response.content))
     prices = {name: np.ascontiguousarray(frame[name].to_numpy(), dtype=np.float64) for name in _PRICES}
+    dtype = frame.schema["date"]
+    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
     return Bars(
         symbol=symbol,
         data_version=response.headers["etag"].strip('"'),
-        date=frame["date"].to_numpy().astype("datetime64[D]"),
+        date=frame["date"].to_numpy().astype("datetime64[D]" if zone is None else "datetime64[s]"),
+        zone=zone,
         **prices,
     )

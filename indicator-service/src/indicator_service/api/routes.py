@@ -16,6 +16,7 @@ from shared.errors import TierRequired
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
 from shared.limits.history import history_window
+from shared.local_time import day_of
 from shared.principal import Envelope
 
 __all__ = ["router"]
@@ -51,8 +52,8 @@ async def _answer(request: Request, caller: Envelope, plans: PlanWatcher, source
     window = history_window(
         caller.entitled,
         plans,
-        oldest=bars.date[0].item(),
-        newest=bars.date[-1].item(),
+        oldest=day_of(bars.date[0], bars.zone),
+        newest=day_of(bars.date[-1], bars.zone),
         start=query.start_date,
         end=query.end_date,
     )

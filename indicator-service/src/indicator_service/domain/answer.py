@@ -31,7 +31,7 @@ def answer_of(
         request=request.identity,
         data_version=bars.data_version,
     )
-    page = page_of(bars.date, asked, np.datetime64)
+    page = page_of(bars.date, asked, bars.zone)
     empty = page.first == page.end
     required = request.indicator.warmup(request.values)
     return {

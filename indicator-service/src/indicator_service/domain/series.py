@@ -10,6 +10,7 @@ import numpy.typing as npt
 import talib
 
 from indicator_service.domain.catalogue import Indicator, Value
+from shared.local_time import zoned
 
 __all__ = ["Bars", "Floats", "SeriesType", "compute"]
 
@@ -19,7 +20,8 @@ SeriesType = Literal["open", "high", "low", "close", "volume"]
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """`date` datetime64[D], ascending; the others float64; all of one length and C-contiguous, as TA-Lib wants them."""
+    """`date` datetime64[D], or for bars of less than a day datetime64[s] in UTC, with the time zone of the exchange; ascending.
+    The others float64; all of one length and C-contiguous, as TA-Lib wants them."""
 
     symbol: str
     data_version: str
@@ -29,13 +31,16 @@ class Bars:
     low: Floats
     close: Floats
     volume: Floats
+    zone: str | None = None
 
     def __len__(self) -> int:
         return len(self.date)
 
     @cached_property
     def iso_dates(self) -> list[str]:
-        return list(np.datetime_as_string(self.date))
+        if self.zone is None:
+            return list(np.datetime_as_string(self.date))
+        return zoned(self.date, self.zone).dt.strftime("%Y-%m-%dT%H:%M:%S%:z").to_list()
 
     @property
     def nbytes(self) -> int:

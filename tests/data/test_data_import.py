@@ -17,8 +17,8 @@ from data_service.adapters.calendars import calendar_of
 from data_service.adapters.parquet import read_bars, sample_path
 from data_service.adapters.uploads import ColumnMap, Source, read_upload
 from data_service.domain import importing
-from data_service.domain.bars import UNLISTED, Bar, Bars, Split
-from data_service.domain.importing import COLUMNS, DAILY, Fault, Terms, UnfitUpload, Upload
+from data_service.domain.bars import NUMBERS, UNLISTED, Bar, Bars, Split
+from data_service.domain.importing import DAILY, REQUIRED, Fault, Terms, UnfitUpload, Upload
 from data_service.domain.merging import Report, store
 from data_service.domain.placing import StoredBars
 from data_service.domain.synthetic import universe
@@ -69,7 +69,8 @@ def sample() -> list[Bars]:
 
 def frame_of(bars: Sequence[Bars]) -> pl.DataFrame:
     return pl.concat(
-        pl.DataFrame({"symbol": [one.symbol] * len(one), **{name: getattr(one, name) for name in COLUMNS[1:]}}) for one in bars
+        pl.DataFrame({"symbol": [one.symbol] * len(one), **{name: getattr(one, name) for name in ("date", *NUMBERS)}})
+        for one in bars
     )
 
 
@@ -196,7 +197,7 @@ def test_of_very_many_faults_all_are_counted_and_the_first_are_listed(monkeypatc
     [
         (["IBM,2013-03-04,10,12,9,11"], [(2, "volume", "empty")]),
         ([GOOD + ",5"], [(2, None, "more fields than the header")]),
-        ([GOOD, "", "x"], [(4, name, "empty") for name in COLUMNS[1:-1]]),
+        ([GOOD, "", "x"], [(4, name, "empty") for name in REQUIRED[1:]]),
         (["ß,2013-03-04,10,12,9,11,1"], [(2, "symbol", "not a symbol (letters, digits and . _ -, at most 32)")]),
         (["IBM,2013-03-04,-1,12,13,-1,1"], [(2, "close", "not positive"), (2, "high", "below low"), (2, "open", "not positive")]),
         (["IBM,2013-03-04 09:30:00,10,12,9,11,1"], [(2, "date", "not a date (YYYY-MM-DD)")]),
@@ -264,7 +265,7 @@ def test_an_adjustment_that_cannot_be_carried_on_is_a_fault() -> None:
     day = np.array(["2013-03-04"], dtype="M8[D]")
     one = np.array([1.0])
     stored = Bars("A", day, one, one, one, one, one, one * 1e13)
-    expected = [(2, "close", "out of proportion to the adjustment of the stored bars")]
+    expected = [(2, "close", "no adj_close in proportion to it follows from the stored bars, or from the dividend")]
     assert faults(csv("A,2013-03-05,1,1,1,1,1"), writer=Memory([stored])) == expected
     told = csv("A,2013-03-05,1,1,1,1,1,1e15", header=f"{HEADER},adj_close")
     assert faults(told) == [(2, "adj_close", "out of proportion to close")]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from data_service.adapters import uploads
 from data_service.adapters.parquet_footer import unpacked_bytes
-from data_service.domain.importing import COLUMNS, UnfitUpload
+from data_service.domain.bars import NUMBERS
+from data_service.domain.importing import UnfitUpload
 from tests.data.memory import MemoryWriter as Memory
 from tests.data.test_data_import import GOOD, HEADER, bring, csv, faults, frame_of, parquet, sample
 
@@ -106,7 +107,7 @@ def test_parquet_columns_of_other_types_become_float64_and_dates(date: pl.Series
     bars = writer.bars["IBM"]
     assert (bars.high[0], bars.low[0], bars.close[0], bars.volume[0]) == (12.5, 9.0, 11.0, float(2**40))
     assert bars.date.tolist() == [dt.date(2013, 3, 4), dt.date(2013, 3, 5)]
-    assert all(getattr(bars, name).dtype == np.float64 for name in COLUMNS[2:])
+    assert all(getattr(bars, name).dtype == np.float64 for name in NUMBERS)
 
 
 @pytest.mark.parametrize(

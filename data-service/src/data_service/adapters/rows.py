@@ -18,6 +18,7 @@ from data_service.domain.ports import Snapshot
 
 __all__ = ["apply_rows", "changed_rows", "merge_rows", "read_rows", "write_rows"]
 
+_ROUNDING = 1e-15
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.String,
     "date": pl.Datetime("us"),  # UTC; of a day, its midnight
@@ -42,7 +43,9 @@ def changed_rows(before: Snapshot, bars: Bars) -> pl.DataFrame:
     rows = np.flatnonzero(~same)
     columns: dict[str, Any] = {name: getattr(bars, name)[rows] for name in NUMBERS}
     columns["date"] = bars.date[rows].astype("datetime64[us]")
-    columns["derived"] = columns["close"] * _ratios(old, at[rows]) == columns["adj_close"]
+    ratios = _ratios(old, at[rows])
+    # as `Bars.with_bar` takes it: the close by the ratio, or what is there already
+    columns["derived"] = np.abs(columns["close"] * ratios / columns["adj_close"] - 1) < _ROUNDING
     frame = pl.DataFrame({"key": [bars.key] * len(rows), **columns})
     beside = [_beside(bars)] if (bars.splits, bars.listing) != (old.splits, old.listing) else []
     return pl.concat([pl.DataFrame(beside, schema=_SCHEMA), frame], how="diagonal_relaxed").select(*_SCHEMA)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import polars as pl
 
 from data_service.adapters.parquet_footer import unpacked_bytes
-from data_service.domain.importing import COLUMNS, MISSING, OF_DAYS, REQUIRED, TWICE, UNKNOWN, Fault, Rows, Upload
+from data_service.domain.importing import ACTIONS, COLUMNS, MISSING, OF_DAYS, REQUIRED, TWICE, UNKNOWN, Fault, Rows, Upload
 
 __all__ = ["MOST_ROWS", "ColumnMap", "Source", "read_upload"]
 
@@ -31,6 +31,9 @@ _ALIASES = {
     "vol": "volume",
     "adjclose": "adj_close",
     "adjusted_close": "adj_close",
+    "dividends": "dividend",
+    "split_ratio": "split",
+    "stock_splits": "split",
 }
 
 ColumnMap = Mapping[str, str | None]
@@ -152,7 +155,7 @@ def _columns(file: str, header: Sequence[str], mapping: ColumnMap, upload: Uploa
             fault = UNKNOWN
         elif column is not None and column in columns:
             fault = TWICE
-        elif column == "adj_close" and upload.terms.interval != "1day":
+        elif column in ("adj_close", *ACTIONS) and upload.terms.interval != "1day":
             fault = OF_DAYS
         if fault:
             upload.faults.add(Fault(file, None, name[:64], fault))

@@ -113,7 +113,9 @@ class Bars:
         """These bars with one appended, or in the place of the one of its date; the same object when nothing changes."""
         at = int(np.searchsorted(self.date, bar.date))
         replaces = at < len(self) and self.date[at] == bar.date
-        adj_close = bar.close * self._ratio_near(at)
+        # the very same close keeps its adj_close: the product may be another by its last bit
+        kept = replaces and self.close[at] == bar.close
+        adj_close = self.adj_close[at] if kept else bar.close * self._ratio_near(at)
         values = {**{name: getattr(bar, name) for name in (*PRICES, "volume")}, "adj_close": adj_close}
         if replaces and all(getattr(self, name)[at] == value for name, value in values.items()):
             return self

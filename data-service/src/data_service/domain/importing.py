@@ -20,6 +20,7 @@ from data_service.domain.reading import read_date, read_moment, read_number, rea
 from shared.errors import InvalidInput
 
 __all__ = [
+    "ACTIONS",
     "COLUMNS",
     "MISSING",
     "MOST_LISTED",
@@ -37,8 +38,10 @@ __all__ = [
     "Upload",
 ]
 
-COLUMNS = ("symbol", "date", *NUMBERS)
-REQUIRED = COLUMNS[:-1]
+ACTIONS = ("split", "dividend")
+_NUMBERS = (*NUMBERS, *ACTIONS)
+COLUMNS = ("symbol", "date", *_NUMBERS)
+REQUIRED = ("symbol", "date", *NUMBERS[:-1])
 MOST_LISTED = 10_000
 
 _EARLIEST = date(1600, 1, 1)  # no exchange is older; an earlier date is a year mistyped
@@ -46,6 +49,7 @@ _AHEAD = timedelta(hours=14)  # UTC+14 is the first to have a new day: a bar of 
 # what lies outside is no price, and would overflow once it is multiplied by a ratio, itself within these
 _LARGEST, _SMALLEST = 1e18, 1e-18
 RATIOS = (1e-12, 1e12)
+_SPLITS = (1e-4, 1e4)  # new shares for one old; beyond, it is no split but a mistake
 
 MISSING, UNKNOWN, TWICE = "column missing", "column unknown", "column twice"
 OF_DAYS = "of daily bars alone: shorter ones are adjusted by these"
@@ -121,7 +125,8 @@ DAILY = Terms()
 
 @dataclass(frozen=True)
 class Rows:
-    """Fit rows, by symbol and date; `adj_close` is null where it was not given. `file` is a position in `files`."""
+    """Fit rows, by symbol and date; `adj_close`, `split` and `dividend` are null where they were not given, the last two 0 for
+    none. `file` is a position in `files`."""
 
     frame: pl.DataFrame
     files: tuple[str, ...]
@@ -240,14 +245,15 @@ class Upload:
         if typed is None:
             self.faults.add(Fault(file, None, name, f"a column of {raw.dtype}: {reason}"))
             return self._nothing(name, len(raw))
-        self.faults.mark(file, rows, text.is_null(), name, "empty")
+        if name not in ACTIONS:
+            self.faults.mark(file, rows, text.is_null(), name, "empty")
         unread = text.is_not_null() & typed.is_null()
         if unread.any() and text.dtype == pl.String:
             garbled = unread & text.str.contains("\ufffd", literal=True)
             self.faults.mark(file, rows, garbled, name, "not UTF-8")
             unread &= ~garbled
         self.faults.mark(file, rows, unread, name, reason)
-        return typed
+        return typed.set(text.is_null(), 0.0) if name in ACTIONS else typed  # most days have none
 
     def _check(self, file: str, rows: pl.Series, part: pl.DataFrame) -> None:
         """Each value by itself, then against the others of its row that are fit."""
@@ -258,11 +264,11 @@ class Upload:
         day = pl.col("date").cast(pl.Date)
         mark(day > self._latest, "date", "in the future")
         mark(day < _EARLIEST, "date", f"before {_EARLIEST.year}")
-        for name in NUMBERS:
+        for name in _NUMBERS:
             value = pl.col(name)
             mark(~value.is_finite(), name, "not finite")
             mark(value.is_finite() & (value > _LARGEST), name, "too large")
-            if name == "volume":
+            if name in {"volume", *ACTIONS}:
                 mark(value.is_finite() & (value < 0), name, "negative")
             else:
                 mark(value.is_finite() & (value <= 0), name, "not positive")
@@ -274,6 +280,7 @@ class Upload:
         mark(fit["low"] > lowest, "low", "above open or close")
         mark(highest.is_null() & (fit["high"] < fit["low"]), "high", "below low")
         mark(~(fit["adj_close"] / fit["close"]).is_between(*RATIOS), "adj_close", "out of proportion to close")
+        mark((pl.col("split") > 0) & ~pl.col("split").is_between(*_SPLITS), "split", "no ratio of shares")
 
     def _empty(self) -> pl.DataFrame:
         kinds = {name: self._kinds.get(name, pl.Float64()) for name in COLUMNS}

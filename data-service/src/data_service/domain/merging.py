@@ -1,22 +1,21 @@
 """Fit rows put over the stored bars: a row of a known date takes its place, all others stay."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from data_service.domain.bars import NUMBERS, UNLISTED, Bars, Dates, Floats, Listing, Split
-from data_service.domain.importing import RATIOS, Faults, Rows, UnfitUpload
+from data_service.domain.actions import found_splits, told_splits, with_steps
+from data_service.domain.bars import NUMBERS, UNLISTED, Bars, Dates, Floats, Listing
+from data_service.domain.importing import ACTIONS, RATIOS, Faults, Rows, UnfitUpload
 from data_service.domain.ports import BarWriter, IndexedSnapshot, Snapshot
 from data_service.domain.symbols import SymbolBars
 
 __all__ = ["Change", "Report", "merge", "store"]
 
-_SMALLEST_SPLIT = 1.5
-_SPLIT_TOLERANCE = 0.05  # a dividend of the same day and rounded prices move a jump a little
-
+_NO_RATIO = "no adj_close in proportion to it follows from the stored bars, or from the dividend"
 _Flags = npt.NDArray[np.bool_]
 
 
@@ -70,7 +69,7 @@ def merge(rows: Rows, stored: Snapshot) -> dict[str, _Merged]:
     """The rows over the stored bars, by symbol; `UnfitUpload` where no usable adj_close follows."""
     interval, listing = rows.terms.interval, rows.terms.listing
     frame = rows.frame.with_columns(key=_keys(interval))
-    columns = {name: frame[name].fill_null(np.nan).to_numpy() for name in NUMBERS}
+    columns = {name: frame[name].fill_null(np.nan).to_numpy() for name in (*NUMBERS, *ACTIONS)}
     dates = frame["date"].to_numpy()
     merged: dict[str, _Merged] = {}
     faults = Faults()
@@ -83,7 +82,7 @@ def merge(rows: Rows, stored: Snapshot) -> dict[str, _Merged]:
         one.bars.append(new)
         one.added, one.corrected = one.added + added, one.corrected + corrected
         unfit_rows = frame[part].filter(pl.Series(unfit))
-        faults.mark_rows(rows.files, unfit_rows, "close", "out of proportion to the adjustment of the stored bars")
+        faults.mark_rows(rows.files, unfit_rows, "close", _NO_RATIO)
         first += length
     if faults.count:
         raise UnfitUpload(faults)
@@ -111,52 +110,44 @@ def _list(merged: _Merged, symbol: str, listing: Listing, stored: Snapshot) -> N
 
 def _over(old: Bars, dates: Dates, new: dict[str, Floats]) -> tuple[Bars, int, int, _Flags]:
     """The bars, how many were added and corrected, and which rows get no usable adj_close: not given, it follows by the ratio of
-    the nearest stored bar."""
+    the nearest stored bar, and by the split and the dividend of the day where those are told."""
     daily = old.key == old.symbol
     at = np.searchsorted(old.date, dates)
     given = ~np.isnan(new["adj_close"])
     near = np.minimum(at, len(old) - 1)
     ratio = old.adj_close[near] / old.close[near] if daily and len(old) else np.ones(len(dates))
-    new = {**new, "adj_close": np.where(given, new["adj_close"], new["close"] * ratio)}
-    unfit = ~((new["adj_close"] >= new["close"] * RATIOS[0]) & (new["adj_close"] <= new["close"] * RATIOS[1]))
-
     known = at < len(old)
     known[known] = old.date[at[known]] == dates[known]
+    follows = new["close"] * ratio
+    same = known.copy()
+    same[known] = old.close[at[known]] == new["close"][known]
+    follows[same] = old.adj_close[at[same]]  # the product may be another by its last bit
+    new = {**new, "adj_close": np.where(given, new["adj_close"], follows)}
+
     other = np.zeros(len(dates), dtype=bool)
     for name in NUMBERS:
         other[known] |= getattr(old, name)[at[known]] != new[name][known]
     kept = np.ones(len(old), dtype=bool)
     kept[at[known]] = False
 
-    together = np.concatenate([old.date[kept], dates])
-    order = np.argsort(together, kind="stable")
+    order = np.argsort(np.concatenate([old.date[kept], dates]), kind="stable")
+    together = np.concatenate([old.date[kept], dates])[order]
     columns = {name: np.concatenate([getattr(old, name)[kept], new[name]])[order] for name in NUMBERS}
-    told = np.concatenate([np.zeros(int(kept.sum()), dtype=bool), given])[order]
-    splits = _splits(old.splits, together[order], columns, told) if daily else ()
-    bars = Bars(old.key, together[order], splits=splits, listing=old.listing, **columns)
-    return bars, int((~known).sum()), int(other.sum()), unfit
+    bars = Bars(old.key, together, splits=old.splits, listing=old.listing, **columns)
+    unfit = np.zeros(len(bars), dtype=bool)
+    if daily:
+        nothing = np.full(int(kept.sum()), np.nan)
+        told = {name: np.concatenate([nothing, new[name]])[order] for name in ACTIONS}
+        bars, unfit = _adjusted(bars, told, np.concatenate([nothing == 0, given])[order])
+    return bars, int((~known).sum()), int(other.sum()), unfit[np.searchsorted(together, dates)]
 
 
-def _splits(known: tuple[Split, ...], dates: Dates, columns: dict[str, Floats], told: _Flags) -> tuple[Split, ...]:
-    """Splits are where adj_close/close jumps by a whole ratio; a crash moves close alone.
-
-    Only days on which adj_close was told, or on the day before, are judged. A known split that its jump bears out stays as it is,
-    also one of 3 for 2; one that the jump denies goes.
-    """
-    ratio = columns["adj_close"] / columns["close"]
-    jump = np.append(1.0, ratio[1:] / ratio[:-1])
-    judged = told.copy()
-    judged[1:] |= told[:-1]
-    judged[:1] = False
-    whole = np.round(jump)
-    found = judged & (jump >= _SMALLEST_SPLIT) & (np.abs(jump / np.maximum(whole, 1) - 1) <= _SPLIT_TOLERANCE)
-    splits = []
-    for split in known:
-        at = int(np.searchsorted(dates, split.date))
-        if at < len(dates) and judged[at]:
-            if abs(jump[at] / split.ratio - 1) > _SPLIT_TOLERANCE:
-                continue
-            found[at] = False
-        splits.append(split)
-    splits += [Split(dates[at], float(whole[at])) for at in np.flatnonzero(found)]
-    return tuple(sorted(splits, key=lambda split: split.date))
+def _adjusted(bars: Bars, told: Mapping[str, Floats], given: _Flags) -> tuple[Bars, _Flags]:
+    """The bars with the splits that follow, and with the adj_close where actions are `told` and adj_close is not `given`; and
+    which bars get no usable one."""
+    split, dividend = told["split"], told["dividend"]
+    steps = (~np.isnan(split) | ~np.isnan(dividend)) & ~given
+    adj_close, unfit = with_steps(bars.close, bars.adj_close, split, dividend, steps)
+    ratio = adj_close / bars.close
+    splits = told_splits(found_splits(bars.splits, bars.date, ratio, given), bars.date, split)
+    return replace(bars, adj_close=adj_close, splits=splits), unfit | ~((ratio >= RATIOS[0]) & (ratio <= RATIOS[1]))

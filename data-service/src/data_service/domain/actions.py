@@ -1,0 +1,72 @@
+"""What corporate actions do to adj_close, and what adj_close tells of them.
+
+Before a split of s new shares for one, and a dividend of d for each new share, both effective with the opening of a day, adjusted
+prices are (1/s) · (1 - d·s / c) of what they are from that day on, where c is the close before it as traded (the method of CRSP,
+the Center for Research in Security Prices)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from data_service.domain.bars import Dates, Floats, Split
+
+__all__ = ["found_splits", "told_splits", "with_steps"]
+
+_SMALLEST_SPLIT = 1.5
+_SPLIT_TOLERANCE = 0.05  # a dividend of the same day and rounded prices move a jump a little
+_SAME = 1e-9  # of two steps: rounding of float64, and no cent of any dividend
+
+Flags = npt.NDArray[np.bool_]
+
+
+def with_steps(close: Floats, adj_close: Floats, split: Floats, dividend: Floats, told: Flags) -> tuple[Floats, Flags]:
+    """adj_close with the step of each day that is `told`, and which of these have none: their dividend is not below the close
+    before.
+
+    `split` is 0 or 1 for none. The newest bar keeps its ratio, and so does every day after the last one that is told.
+    """
+    ratio = adj_close / close
+    before = np.append(np.inf, close[:-1])
+    shares = np.where(split > 0, split, 1.0)
+    cash = np.where(np.isnan(dividend), 0.0, dividend) * shares / before
+    unfit = told & (cash >= 1)
+    scale = np.ones(len(close))
+    for at in np.flatnonzero(told & ~unfit):
+        if at == 0:  # nothing is before it
+            continue
+        factor = (1 - cash[at]) / shares[at] / (ratio[at - 1] / ratio[at])
+        if abs(factor - 1) > _SAME:
+            scale[:at] *= factor
+    return adj_close * scale, unfit
+
+
+def told_splits(known: Sequence[Split], dates: Dates, split: Floats) -> tuple[Split, ...]:
+    """The known splits, but of days of which a split is told (not NaN) those that are told; 0 and 1 are none."""
+    told = ~np.isnan(split)
+    kept = [one for one in known if not told[np.searchsorted(dates, one.date) % len(dates)] or one.date not in dates[told]]
+    new = [Split(dates[at], float(split[at])) for at in np.flatnonzero(told & (split > 0) & (split != 1))]
+    return tuple(sorted([*kept, *new], key=lambda one: one.date))
+
+
+def found_splits(known: Sequence[Split], dates: Dates, ratio: Floats, told: Flags) -> tuple[Split, ...]:
+    """Splits are where adj_close/close jumps by a whole ratio; a crash moves close alone.
+
+    Only days on which adj_close was `told`, or on the day before, are judged. A known split that its jump bears out stays as it
+    is, also one of 3 for 2; one that the jump denies goes."""
+    jump = np.append(1.0, ratio[1:] / ratio[:-1])
+    judged = told.copy()
+    judged[1:] |= told[:-1]
+    judged[:1] = False
+    whole = np.round(jump)
+    found = judged & (jump >= _SMALLEST_SPLIT) & (np.abs(jump / np.maximum(whole, 1) - 1) <= _SPLIT_TOLERANCE)
+    splits = []
+    for split in known:
+        at = int(np.searchsorted(dates, split.date))
+        if at < len(dates) and judged[at]:
+            if abs(jump[at] / split.ratio - 1) > _SPLIT_TOLERANCE:
+                continue
+            found[at] = False
+        splits.append(split)
+    splits += [Split(dates[at], float(whole[at])) for at in np.flatnonzero(found)]
+    return tuple(sorted(splits, key=lambda split: split.date))

@@ -15,6 +15,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.parquet import write_dataset
 from data_service.domain.bars import Bar, Bars
@@ -92,7 +93,7 @@ def change_every_tenth(now: Snapshot) -> list[Bars]:
 def slicing(folder: Path, source: Path, few: int) -> list[tuple[str, float]]:
     """One symbol's 750 newest closes: from the whole store, from a store of a few symbols, and from one large frame."""
     small_source = folder / "few-source"
-    write_dataset(small_source, universe(few, 20, 1))
+    write_dataset(small_source, universe(few, 20, 1, calendar_of("XNYS")))
     stores = {}
     for name, state, where in (("whole", folder / "state", source), (f"{few} symbols", folder / "few-state", small_source)):
         dataset = Dataset(state, where)
@@ -133,7 +134,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kalpi-bench-") as name:
         folder = Path(name)
         source, state = folder / "source", folder / "state"
-        bars = write_dataset(source, universe(asked.symbols, asked.years, 1))
+        bars = write_dataset(source, universe(asked.symbols, asked.years, 1, calendar_of("XNYS")))
         raw = bars * BYTES_A_BAR / 2**20
         one = Worker(state, source, "memory")
         alone = one.pss()

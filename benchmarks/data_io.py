@@ -17,7 +17,8 @@ from rich.table import Table
 from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.uploads import Source, read_upload
-from data_service.domain.importing import UnfitUpload, Upload
+from data_service.domain.bars import Listing
+from data_service.domain.importing import Terms, UnfitUpload, Upload
 from data_service.domain.merging import store
 from data_service.domain.placing import StoredBars
 from data_service.domain.synthetic import universe
@@ -45,13 +46,14 @@ def csv_of(rows: int) -> pl.DataFrame:
                 **{name: getattr(bars, name) for name in ("open", "high", "low", "close", "volume", "adj_close")},
             }
         )
-        for bars in universe(rows // 5_200 + 1, 20, seed=11)
+        for bars in universe(rows // 5_000 + 1, 20, 11, calendar_of("XNYS"))
     ]
     return pl.concat(frames).head(rows)
 
 
 def _upload_to(dataset: Dataset) -> Upload:
-    return Upload(system_clock(), StoredBars(dataset.snapshot(), calendar_of))
+    """Of bars that are held against the sessions of New York."""
+    return Upload(system_clock(), StoredBars(dataset.snapshot(), calendar_of, "XNYS"), Terms(listing=Listing("XNYS", "USD")))
 
 
 def import_figures(folder: Path) -> list[tuple[str, str]]:
@@ -78,7 +80,10 @@ def import_figures(folder: Path) -> list[tuple[str, str]]:
     refusing = time.perf_counter() - began
     after = {symbol: dataset.snapshot()[symbol].data_version for symbol in dataset.snapshot()}
     return [
-        (f"{ROWS:,} rows of CSV, {len(whole) / 2**20:.0f} MB: checked, merged, on the disk", f"{taken:.2f} s"),
+        (
+            f"{ROWS:,} rows of CSV, {len(whole) / 2**20:.0f} MB: checked, also against the calendar, merged, on the disk",
+            f"{taken:.2f} s",
+        ),
         (f"the same with {FAULTS:,} bad rows: refused", f"{refusing:.2f} s"),
         ("bad rows named", f"{named:,}"),
         ("symbols changed by it", f"{sum(before[symbol] != after.get(symbol) for symbol in before)}"),

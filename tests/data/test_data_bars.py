@@ -13,7 +13,7 @@ import pytest
 from data_service.adapters.calendars import calendar_of
 from data_service.adapters.parquet import read_bars, sample_path, write_dataset
 from data_service.domain.adjustment import Adjustment
-from data_service.domain.bars import Bar, Bars, Split
+from data_service.domain.bars import Bar, Bars, Listing, Split
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars
 from data_service.domain.intervals import Interval
@@ -185,6 +185,16 @@ def test_a_synthetic_universe_is_the_same_for_the_same_seed_and_fit_to_be_stored
     assert [made[name].data_version for name in fewer] == [bars.data_version for bars in fewer.values()]
     assert any(bars.splits for bars in made.values())
     assert next(universe(1, 12, seed=8)).data_version != made["SYN00001"].data_version
+
+
+def test_a_synthetic_universe_keeps_the_holidays_of_its_exchange(tmp_path: Path) -> None:
+    new_york = calendar_of("XNYS")
+    write_dataset(tmp_path, universe(2, 12, 7, new_york))
+    for bars in read_bars(tmp_path):
+        assert bars.listing == Listing("XNYS", "USD")
+        assert new_york.is_session(bars.date).all()
+        assert not len(new_york.missing_between(bars.date)[0])
+        assert (str(bars.date[0]), str(bars.date[-1])) == ("2013-12-31", "2025-12-31")
 
 
 def test_a_synthetic_split_is_no_fall_in_adjusted_prices() -> None:

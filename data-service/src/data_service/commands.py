@@ -32,29 +32,30 @@ _SHOWN = 20
 app = typer.Typer(no_args_is_help=True, help="Bars: bring some in, or make some.")
 
 
-@app.command()
-def synth(
-    symbols: Annotated[int, typer.Option(min=1, max=100_000, help="how many symbols")],
-    years: Annotated[int, typer.Option(min=1, max=60, help="how many years of weekdays")],
-    out: Annotated[Path, typer.Option(help="a folder to write to; must not hold anything yet")] = Path("synthetic"),
-    seed: Annotated[int, typer.Option(min=0, help="the same seed makes the same bars")] = 1,
-) -> None:
-    """Writes a deterministic synthetic universe, which DATA_BARS_PATH can name."""
-    console = Console(stderr=True)
-    if out.exists() and any(out.iterdir()):
-        console.print(f"{out} already holds something; choose another folder with --out", style="red", highlight=False)
-        raise typer.Exit(1)
-    made = track(universe(symbols, years, seed), total=symbols, description="making bars", console=console)
-    rows = write_dataset(out, made)
-    console.print(f"{symbols} symbols, {rows:,} bars: DATA_BARS_PATH={out}", highlight=False)
-
-
 def _exchange(name: str) -> str:
     try:
         calendar_of(name)
     except UnknownExchange as error:
         raise typer.BadParameter(error.detail) from None
     return name
+
+
+@app.command()
+def synth(
+    symbols: Annotated[int, typer.Option(min=1, max=100_000, help="how many symbols")],
+    years: Annotated[int, typer.Option(min=1, max=50, help="how many years of sessions")],
+    out: Annotated[Path, typer.Option(help="a folder to write to; must not hold anything yet")] = Path("synthetic"),
+    seed: Annotated[int, typer.Option(min=0, help="the same seed makes the same bars")] = 1,
+    exchange: Annotated[str, typer.Option(help="whose sessions and holidays they have", parser=_exchange)] = "XNYS",
+) -> None:
+    """Writes a deterministic synthetic universe, which DATA_BARS_PATH can name."""
+    console = Console(stderr=True)
+    if out.exists() and any(out.iterdir()):
+        console.print(f"{out} already holds something; choose another folder with --out", style="red", highlight=False)
+        raise typer.Exit(1)
+    made = track(universe(symbols, years, seed, calendar_of(exchange)), total=symbols, description="making bars", console=console)
+    rows = write_dataset(out, made)
+    console.print(f"{symbols} symbols, {rows:,} bars: DATA_BARS_PATH={out}", highlight=False)
 
 
 @app.command("import")

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from data_service.adapters.calendars import calendar_of
-from data_service.domain.bars import NUMBERS, PRICES, Bars, Floats, Listing, Split, key_of
+from data_service.domain.bars import NUMBERS, PRICES, UNLISTED, Bars, Floats, Listing, Split, key_of
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars, UnknownExchange
 from data_service.domain.intervals import SECONDS, StoredInterval
@@ -177,17 +177,22 @@ def _bars_of(frame: pl.DataFrame, beside: Beside, interval: StoredInterval) -> I
 
 
 def write_dataset(folder: Path, made: Iterable[Bars]) -> int:
-    """Writes daily bars as `bars-<n>.parquet` of a few hundred symbols each, and `splits.csv`; returns the number of bars."""
+    """Writes daily bars as `bars-<n>.parquet` of a few hundred symbols each, `splits.csv` and `symbols.csv`; returns the number
+    of bars."""
     folder.mkdir(parents=True, exist_ok=True)
     splits: list[tuple[str, str, float]] = []
+    listed: list[tuple[str, str | None, str | None]] = []
     rows = 0
     for number, chunk in enumerate(_chunks(made)):
         frames = [pl.DataFrame({"symbol": [b.symbol] * len(b), "date": b.date, **_numbers(b)}) for b in chunk]
         pl.concat(frames).write_parquet(folder / f"bars-{number:04d}.parquet", compression="zstd")
         rows += sum(len(bars) for bars in chunk)
         splits += [(bars.symbol, str(split.date), split.ratio) for bars in chunk for split in bars.splits]
+        listed += [(bars.symbol, bars.listing.exchange, bars.listing.currency) for bars in chunk if bars.listing != UNLISTED]
     columns = {"symbol": pl.String, "date": pl.String, "ratio": pl.Float64}
     pl.DataFrame(splits, schema=columns, orient="row").write_csv(folder / _SPLITS)
+    names = dict.fromkeys(("symbol", "exchange", "currency"), pl.String)
+    pl.DataFrame(listed, schema=names, orient="row").write_csv(folder / _SYMBOLS)
     return rows
 
 

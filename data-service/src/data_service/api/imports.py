@@ -130,9 +130,9 @@ def import_router(most_bytes: int = MOST_BYTES) -> APIRouter:
     )
     async def import_bars(request: Request, query: Annotated[ImportOptions, Query()]) -> ImportAnswer:
         """Takes every row of every file, or refuses all of them and names each fault. A row of a known symbol and date replaces
-        it. Without an `adj_close` the stored adjustment goes on; with it, splits are found where it jumps. Columns `split` (new shares
-        for one old) and `dividend` (for each new share) say what happened on a day, and adj_close follows from them; empty and 0 are
-        none.
+        it. Without an `adj_close` the stored adjustment goes on; with it, splits are found where it jumps. Columns `split` (new
+        shares for one old) and `dividend` (for each new share) say what happened on a day, and adj_close follows from them; empty
+        and 0 are none.
 
         Bars of less than a day bear their beginning, with an offset from UTC or else by the clock of their exchange. Where the
         exchange is known, here or from before, a bar outside its sessions and a session that is missing are faults too;

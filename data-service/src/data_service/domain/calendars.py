@@ -68,6 +68,10 @@ class Calendar:
     def is_session(self, days: Dates) -> Booleans:
         return np.ones(days.shape, np.bool_)
 
+    def sessions(self, first: date, last: date) -> Dates:
+        """From `first` to `last`, both included."""
+        return np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + _DAY)
+
     def covers(self, days: Dates) -> Booleans:
         """Whether this calendar knows about each day: of others it has no opinion, and answers as if they were no sessions."""
         return np.ones(days.shape, np.bool_)
@@ -130,6 +134,10 @@ class SessionCalendar(Calendar):
 
     def is_session(self, days: Dates) -> Booleans:
         return self._session_on(days)[1]
+
+    def sessions(self, first: date, last: date) -> Dates:
+        begin = np.searchsorted(self.days, np.datetime64(first, "D"))
+        return self.days[begin : np.searchsorted(self.days, np.datetime64(last, "D"), side="right")]
 
     def covers(self, days: Dates) -> Booleans:
         return (days >= self.first) & (days <= self.last)

@@ -1,32 +1,32 @@
 """A universe that never was: plausible bars from a seed, the same ones for the same seed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 
-from data_service.domain.bars import Bars, Floats, Split
+from data_service.domain.bars import UNLISTED, Bars, Floats, Listing, Split
+from data_service.domain.calendars import ALWAYS_OPEN, Calendar
 
 __all__ = ["universe"]
 
-_LAST_DAY = np.datetime64("2025-12-31", "D")
+_LAST_DAY = date(2025, 12, 31)
 _TRADING_DAYS = 252
 _SPLIT_ABOVE = 400.0
 
 
-def universe(symbols: int, years: int, seed: int) -> Iterator[Bars]:
-    """SYN00001, SYN00002, …: weekdays of `years` years; log returns with clustered volatility; 2:1 splits when a price runs away.
+def universe(symbols: int, years: int, seed: int, calendar: Calendar | None = None) -> Iterator[Bars]:
+    """SYN00001, SYN00002, …: the sessions of `years` years, or every weekday without a calendar; log returns with clustered
+    volatility; 2:1 splits when a price runs away. With a calendar they are listed at its exchange, in US dollars.
 
     Each symbol has a random stream of its own (numpy's SeedSequence), so it does not depend on how many there are.
     """
-    dates = _weekdays(years)
+    days = (calendar or ALWAYS_OPEN).sessions(_LAST_DAY - timedelta(days=round(365.25 * years)), _LAST_DAY)
+    dates = days if calendar else days[np.is_busday(days)]
+    listing = Listing(calendar.name, "USD") if calendar else UNLISTED
     for number in range(1, symbols + 1):
-        yield _symbol(f"SYN{number:05d}", dates, np.random.default_rng([seed, number]))
-
-
-def _weekdays(years: int) -> np.ndarray:
-    first = _LAST_DAY - np.timedelta64(round(365.25 * years), "D")
-    days = np.arange(first, _LAST_DAY + np.timedelta64(1, "D"))
-    return days[np.is_busday(days)]
+        yield replace(_symbol(f"SYN{number:05d}", dates, np.random.default_rng([seed, number])), listing=listing)
 
 
 def _symbol(name: str, dates: np.ndarray, random: np.random.Generator) -> Bars:

@@ -27,6 +27,8 @@ from data_service.domain.checks import faults_of
 from data_service.domain.synthetic import universe
 from data_service.providers import commands
 from data_service.providers.backoff import Backoff
+from data_service.providers.base import ProviderError
+from data_service.providers.files import Files
 from data_service.providers.replay import SUBJECT, Pace, Played, bars_in_order, facts, replay
 from kalpi_local.servers import Nats
 from shared.clock import system_clock
@@ -307,3 +309,20 @@ def test_the_command_names_what_is_unknown_and_what_is_missing(tmp_path: Path) -
     assert (yahoo.exit_code, "kalpi-data-service[yahoo]" in yahoo.output) == (1, True)
     early = CliRunner().invoke(commands.app, ["fetch", "yahoo", "AAPL", "--start", "2999-01-01", "--out", str(tmp_path / "z")])
     assert (early.exit_code, "there is no day" in early.output) == (1, True)
+
+
+def test_bars_of_a_minute_are_played_with_their_moment(tmp_path: Path) -> None:
+    folder = tmp_path / "1min"
+    folder.mkdir()
+    (folder / "x.csv").write_text(
+        "date,open,high,low,close,volume\n2024-03-07T09:31:00-0500,1,2,1,2,5\n2024-03-07T09:30:00-0500,1,1,1,1,5\n"
+    )
+    stored = Files(tmp_path, "1min").history("X", dt.date.min, dt.date.max)
+    assert stored.key == "X:1min:2024-03"
+    played = list(facts(bars_in_order([stored], dt.date(2024, 1, 1)), interval="1min", with_sequence=False))
+    assert [(data["interval"], data["bar"]["date"], data["bar"]["close"]) for data in played] == [
+        ("1min", "2024-03-07T14:30:00Z", 1.0),
+        ("1min", "2024-03-07T14:31:00Z", 2.0),
+    ]
+    with pytest.raises(ProviderError, match="5min"):
+        Files(tmp_path, "5min")

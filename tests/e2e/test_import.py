@@ -69,3 +69,33 @@ async def test_bars_come_in_the_format_that_is_asked_for(client: httpx.AsyncClie
             assert 'rel="next"' in answer.headers["link"]
             tags.add(answer.headers["etag"])
     assert len(tags) == 4
+
+
+async def test_minutes_are_imported_and_answer_every_coarser_interval(client: httpx.AsyncClient, stack: Stack) -> None:
+    symbol = f"IMP-{new_id().hex[:12].upper()}"
+    minutes = [(9 + (30 + at) // 60, (30 + at) % 60) for at in range(390)]
+    closes = [100.0 + at % 7 for at in range(390)]
+    rows = [
+        f"{symbol},2024-03-08 {hour:02d}:{minute:02d},{close},{close},{close},{close},10"
+        for (hour, minute), close in zip(minutes, closes, strict=True)
+    ]
+    data = "\n".join(["symbol,date,open,high,low,close,volume", *rows]).encode()
+    path = f"{IMPORT}?interval=1min&exchange=XNYS&currency=USD"
+    taken = await client.post(path, headers=stack.key("admin"), files={"file": ("minutes.csv", data)})
+    assert taken.status_code == 200, taken.text
+    reader = stack.key("premium")
+
+    async def served() -> bool:
+        return (await client.get(f"/api/v1/bars/{symbol}?interval=1min", headers=reader)).status_code == 200
+
+    await until(served, what="the imported minutes")
+    hours = (await client.get(f"/api/v1/bars/{symbol}?interval=1h", headers=reader)).json()["data"]
+    assert [row["date"][11:] for row in hours] == [f"{hour:02d}:30:00-05:00" for hour in range(9, 16)]
+    (day,) = (await client.get(f"/api/v1/bars/{symbol}", headers=reader)).json()["data"]
+    assert (day["date"], day["volume"], day["partial"]) == ("2024-03-08", 3900.0, False)
+    sma = await client.get(
+        f"/api/v1/indicators/sma?symbol={symbol}&interval=5min&time_period=3&order=desc&limit=1", headers=reader
+    )
+    (row,) = sma.json()["data"]
+    expected = talib.SMA(np.array(closes[4::5]), 3)[-1]
+    assert (row["date"], row["value"]) == ("2024-03-08T15:55:00-05:00", float(expected))

@@ -96,9 +96,10 @@ def kalpi_symbol(native: str) -> str:
 
 
 def between(bars: Bars, start: dt.date, end: dt.date) -> Bars:
-    """The bars and splits from `start` to `end`, both included."""
+    """The bars and splits from `start` to `end`, days (of UTC, for bars of less than one), both included."""
     first, last = np.datetime64(start, "D"), np.datetime64(end, "D")
-    low, high = np.searchsorted(bars.date, first, "left"), np.searchsorted(bars.date, last, "right")
+    days = bars.date.astype("datetime64[D]")
+    low, high = np.searchsorted(days, first, "left"), np.searchsorted(days, last, "right")
     names = ("date", "open", "high", "low", "close", "volume", "adj_close")
     columns: dict[str, Any] = {name: np.ascontiguousarray(getattr(bars, name)[low:high]) for name in names}
     return replace(bars, splits=tuple(split for split in bars.splits if first <= split.date <= last), **columns)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_service.domain.bars import Bars
+from data_service.domain.intervals import StoredInterval
 from data_service.providers.backfill import FolderSink, Job, Journal, Report, backfill
 from data_service.providers.base import Provider, ProviderError, UnknownSymbol, kalpi_symbol
 from data_service.providers.crypto import Crypto, Exchange
@@ -88,6 +89,7 @@ def play(
         float | None, typer.Option(min=0.001, help="final bars a second; by default as fast as they are taken")
     ] = None,
     bars: Annotated[Path | None, typer.Option(exists=True, help="a file or folder of bars; by default the sample")] = None,
+    interval: Annotated[StoredInterval, typer.Option(help="of the bars; those of less than a day stand in `--bars`")] = "1day",
     most: Annotated[int | None, typer.Option(min=1, help="end after so many bars")] = None,
     forming: Annotated[
         int, typer.Option(min=0, max=1000, help="states of a bar that is still forming, before each final one")
@@ -96,10 +98,10 @@ def play(
 ) -> None:
     """Plays stored bars as live bars, in the order of their dates."""
     with _told():
-        stored = _stored(bars, symbols)
+        stored = _stored(bars, symbols, interval)
         played = Played()
         try:
-            asyncio.run(_play(nats, stored, start.date(), Pace(speed, forming), most, played, with_sequence=sequence))
+            asyncio.run(_play(nats, stored, start.date(), interval, Pace(speed, forming), most, played, with_sequence=sequence))
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
         finally:
@@ -107,7 +109,15 @@ def play(
 
 
 async def _play(
-    url: str, stored: Sequence[Bars], start: dt.date, pace: Pace, most: int | None, played: Played, *, with_sequence: bool
+    url: str,
+    stored: Sequence[Bars],
+    start: dt.date,
+    interval: StoredInterval,
+    pace: Pace,
+    most: int | None,
+    played: Played,
+    *,
+    with_sequence: bool,
 ) -> None:
     # no replay takes a million facts a second, so the numbers of a later one are higher
     first = int(system_clock().timestamp() * 1_000_000)
@@ -127,6 +137,7 @@ async def _play(
             monotonic=time.monotonic,
             random=random.random,
             new_id=new_id,
+            interval=interval,
             most=most,
             with_sequence=with_sequence,
             first_sequence=first,
@@ -134,9 +145,9 @@ async def _play(
         )
 
 
-def _stored(source: Path | None, symbols: Sequence[str]) -> list[Bars]:
+def _stored(source: Path | None, symbols: Sequence[str], interval: StoredInterval) -> list[Bars]:
     with as_file(files("data_service") / "sample") as sample:
-        provider = Files(source or sample)
+        provider = Files(source or sample, interval)
         return [provider.history(symbol, dt.date.min, dt.date.max) for symbol in dict.fromkeys(map(kalpi_symbol, symbols))]
 
 

@@ -2,7 +2,8 @@
 
 Columns by name, in any case and order: date, open, high, low, close, volume, and optionally symbol and adj_close (`Adj Close`). A
 file without a symbol column is of the symbol it is named after. `splits.csv` (symbol, date, ratio) and
-`symbols.csv` beside them are no bars.
+`symbols.csv` beside them are no bars. Bars of less than a day stand in a folder within, named after their interval; their `date`
+is when they begin, in UTC where it does not say.
 """
 
 import datetime as dt
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data_service.domain.bars import PRICES, Bars, Split
+from data_service.domain.bars import PRICES, Bars, Split, key_of
+from data_service.domain.intervals import StoredInterval
 from data_service.providers.base import ProviderError, UnknownSymbol, between, kalpi_symbol
 
 __all__ = ["Files"]
@@ -30,13 +32,15 @@ _KEPT = 2
 class Files:
     """`folder` may also be one file. What is in there is looked at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, interval: StoredInterval = "1day") -> None:
         """ProviderError when there is nothing to read."""
         self.name = f"files:{folder.resolve()}"
-        found = sorted(folder.iterdir()) if folder.is_dir() else [folder]
+        self._interval = interval
+        there = folder / interval if interval != "1day" and folder.is_dir() else folder
+        found = sorted(there.iterdir()) if there.is_dir() else [there]
         self._paths = [path for path in found if path.suffix in {".csv", ".parquet"} and path.name not in _NO_BARS]
         if not self._paths or not all(path.is_file() for path in self._paths):
-            raise ProviderError(f"{folder}: no CSV or Parquet file")
+            raise ProviderError(f"{there}: no CSV or Parquet file")
         self._splits = _read_splits((folder if folder.is_dir() else folder.parent) / _SPLITS)
         self._read = lru_cache(_KEPT)(_by_symbol)
         self._where: dict[str, list[Path]] | None = None
@@ -50,23 +54,26 @@ class Files:
         if paths is None:
             raise UnknownSymbol(f"no file has {known}")
         # of one date in two files both stay: the checks of who takes the bars name it
-        rows = pl.concat([self._read(path)[known] for path in paths]).sort("date", maintain_order=True)
+        rows = pl.concat([self._read(path, self._interval)[known] for path in paths]).sort("date", maintain_order=True)
         columns: dict[str, Any] = {name: np.ascontiguousarray(rows[name].to_numpy(), np.float64) for name in _NUMBERS}
-        days = rows["date"].to_numpy().astype("datetime64[D]")
-        return between(Bars(known, days, splits=self._splits.get(known, ()), **columns), start, end)
+        dates = rows["date"].to_numpy()
+        if self._interval != "1day":
+            # under the key of the first month: whoever stores them puts each in its own
+            return between(Bars(key_of(known, self._interval, dates[0]), dates.astype("datetime64[s]"), **columns), start, end)
+        return between(Bars(known, dates.astype("datetime64[D]"), splits=self._splits.get(known, ()), **columns), start, end)
 
     def _index(self) -> Mapping[str, list[Path]]:
         """Kalpi's symbols in the order of the files."""
         if self._where is None:
             where: dict[str, list[Path]] = {}
             for path in self._paths:
-                for symbol in self._read(path):
+                for symbol in self._read(path, self._interval):
                     where.setdefault(symbol, []).append(path)
             self._where = where
         return self._where
 
 
-def _by_symbol(path: Path) -> Mapping[str, pl.DataFrame]:
+def _by_symbol(path: Path, interval: str) -> Mapping[str, pl.DataFrame]:
     """ProviderError names the file, and the column at fault."""
     try:
         raw = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, try_parse_dates=True)
@@ -77,7 +84,7 @@ def _by_symbol(path: Path) -> Mapping[str, pl.DataFrame]:
         named = pl.col("symbol").cast(pl.String) if "symbol" in frame.columns else pl.lit(path.stem)
         frame = frame.select(
             named.alias("symbol"),
-            pl.col("date").cast(pl.Date),
+            pl.col("date").cast(pl.Date) if interval == "1day" else _in_utc(frame["date"]),
             *(pl.col(name).cast(pl.Float64) for name in _REQUIRED[1:]),
             adjusted.cast(pl.Float64).alias("adj_close"),
         )
@@ -89,6 +96,12 @@ def _by_symbol(path: Path) -> Mapping[str, pl.DataFrame]:
     for part in frame.partition_by("symbol", maintain_order=True):
         parts.setdefault(_symbol_in(path, part["symbol"][0]), []).append(part)
     return {symbol: pl.concat(frames) for symbol, frames in parts.items()}
+
+
+def _in_utc(date: pl.Series) -> pl.Series:
+    if not isinstance(date.dtype, pl.Datetime):
+        return date.cast(pl.Datetime("us"))
+    return (date.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if date.dtype.time_zone else date).cast(pl.Datetime("us"))
 
 
 def _symbol_in(path: Path, native: str) -> str:

@@ -16,6 +16,7 @@ from uuid import UUID
 import numpy as np
 
 from data_service.domain.bars import Bar, Bars
+from data_service.domain.intervals import StoredInterval
 from data_service.providers.backoff import Backoff, Random
 from shared.errors import Unavailable
 from shared.ids import IdFactory
@@ -70,7 +71,12 @@ def _from(bars: Bars, first: np.datetime64) -> Iterator[tuple[str, Bar]]:
 
 
 def facts(
-    bars: Iterable[tuple[str, Bar]], *, forming: int = 0, with_sequence: bool = True, first_sequence: int = 0
+    bars: Iterable[tuple[str, Bar]],
+    *,
+    interval: StoredInterval = "1day",
+    forming: int = 0,
+    with_sequence: bool = True,
+    first_sequence: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """The data of the facts of each bar: `forming` states of it with `final: false`, then itself.
 
@@ -79,7 +85,7 @@ def facts(
     sequence = first_sequence
     for symbol, bar in bars:
         for state, final in _states(bar, forming):
-            data: dict[str, Any] = {"symbol": symbol, "interval": "1day", "bar": state, "final": final}
+            data: dict[str, Any] = {"symbol": symbol, "interval": interval, "bar": state, "final": final}
             if with_sequence:
                 data["sequence"] = sequence
             sequence += 1
@@ -88,7 +94,7 @@ def facts(
 
 def _states(bar: Bar, forming: int) -> Iterator[tuple[dict[str, Any], bool]]:
     """A straight way from open to close; high, low and volume widen with it and never go back. Each is a sound bar."""
-    date = str(bar.date)
+    date = f"{bar.date}Z" if np.datetime_data(bar.date.dtype)[0] == "s" else str(bar.date)
     for step in range(1, forming + 1):
         part = step / (forming + 1)
         close = bar.open + (bar.close - bar.open) * part
@@ -115,6 +121,7 @@ async def replay(
     monotonic: Monotonic,
     random: Random,
     new_id: IdFactory,
+    interval: StoredInterval = "1day",
     most: int | None = None,
     with_sequence: bool = True,
     first_sequence: int = 0,
@@ -129,13 +136,14 @@ async def replay(
     backoff = backoff or Backoff()
     bars = islice(bars_in_order(stored, start), most)
     begun = monotonic()
-    for data in facts(bars, forming=pace.forming, with_sequence=with_sequence, first_sequence=first_sequence):
+    states = facts(bars, interval=interval, forming=pace.forming, with_sequence=with_sequence, first_sequence=first_sequence)
+    for data in states:
         if (early := begun + pace.due_s(played.facts) - monotonic()) > 0:
             await sleep(early)
         await _publish(publisher, data, new_id(), backoff, sleep, random)
         played.facts += 1
         played.bars += data["final"]
-        played.date = dt.date.fromisoformat(data["bar"]["date"])
+        played.date = dt.date.fromisoformat(data["bar"]["date"][:10])
     return played
 
 

@@ -1,7 +1,8 @@
 """A gateway in this process, on the real Redis and NATS, in front of one origin that stands for every service."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socketserver
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +91,14 @@ class Origin:
         }
         self.people[digest(key)] = person
         return {"X-API-Key": key}, person
+
+
+@pytest.fixture(scope="session", autouse=True)
+def metrics_end_at_once() -> Iterator[None]:
+    """prometheus_client's server looks every half second whether it is to stop, which each gateway here would wait for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.01,))
+        yield
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Settings: what is fit, and how a process says that something is not, without repeating what may be a secret."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from shared.settings import (
     parse_principal_keys,
     service_config,
 )
-from tests.support.principals import PRINCIPAL_KEYS
 
-KEY = PRINCIPAL_KEYS.partition(":")[2]
+KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
+PRINCIPAL_KEYS = f"test:{KEY}"
 FIT = {
     "KALPI_PRINCIPAL_KEYS": PRINCIPAL_KEYS,
     "REDIS_URL": "redis://127.0.0.1:1",

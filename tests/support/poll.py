@@ -8,11 +8,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 15.0, what: str = "") -> T:
+async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 15.0, every_s: float = 0.02, what: str = "") -> T:
     """The first truthy answer of `look`; AssertionError at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         if answer := await look():
             return answer
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or look}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(every_s)

@@ -1,4 +1,8 @@
-"""One embedded Postgres, Valkey and NATS for the whole run, on free ports; each test brings its own names."""
+"""One embedded Postgres, Valkey and NATS for the whole run, on free ports; each test brings its own names.
+
+And one `make run`, for all tests of the whole product. With pytest-xdist each worker has servers of its own, and what is shared
+beyond them stays with one worker.
+"""
 
 import asyncio
 import tempfile
@@ -11,10 +15,31 @@ from hypothesis import HealthCheck, settings
 
 from kalpi_local.servers import Servers, embedded_servers
 from shared.ids import new_id
+from tests.support.otlp import Receiver, receiver
+from tests.support.stack import ROOT, Stack, running_stack
 
 # a busy machine is no fault of the code: neither a deadline nor a limit on how long examples take to make
 settings.register_profile("kalpi", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kalpi")
+
+
+STACKS = ("machine", "stack")
+"""The fixtures that start everything, which takes ten seconds."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For the workers of pytest-xdist: a stack, or else a file, is one worker's; what takes longest comes first."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        needed = [name for name in STACKS if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(needed[0] if needed else item.nodeid.partition("::")[0]))
+        item.stash[_NEEDS_STACK] = bool(needed)
+    items.sort(key=lambda item: not item.stash[_NEEDS_STACK])
+
+
+_NEEDS_STACK = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +73,19 @@ async def postgres_url(servers: Servers) -> AsyncIterator[str]:
     yield f"{servers.database_url.rpartition('/')[0]}/{name}"
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
+
+
+@pytest.fixture(scope="session")
+def spans() -> Iterator[Receiver]:
+    with receiver() as kept:
+        yield kept
+
+
+@pytest.fixture(scope="session")
+def stack(spans: Receiver) -> Iterator[Stack]:
+    """The README's first command, in a folder of its own, with an OTLP receiver beside it."""
+    with tempfile.TemporaryDirectory(prefix="kalpi-e2e-") as name:
+        folder = Path(name)
+        (folder / ".venv").symlink_to(ROOT / ".venv")
+        with running_stack(folder, {"OTEL_EXPORTER_OTLP_ENDPOINT": spans.url}) as running:
+            yield running

@@ -4,28 +4,15 @@ import json
 import os
 import re
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.stack import ROOT, Stack, running_stack
+from tests.support.stack import ROOT, Stack
 
 README = (ROOT / "README.md").read_text()
 BLOCKS: list[str] = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 STARTED_BY_THE_FIXTURE = "make run\n"
 RUNNING_NOW = "make test\n"
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """The README's first command, in a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="kalpi-docs-") as name:
-        folder = Path(name)
-        (folder / ".venv").symlink_to(ROOT / ".venv")
-        with running_stack(folder) as running:
-            yield running
 
 
 def run(stack: Stack, script: str) -> str:

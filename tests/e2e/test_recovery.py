@@ -5,22 +5,19 @@ import re
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from kalpi_local.processes import Identity
 from shared.clock import system_clock
 from shared.events import EventBus
 from shared.ids import new_id
+from tests.e2e.conftest import Machine
 from tests.e2e.test_live_bars import publish
 from tests.support.poll import until
-from tests.support.stack import KALPI_UP, Stack, descendants, interrupt, running_stack
+from tests.support.stack import KALPI_UP, Stack, descendants, interrupt
 
 SYMBOL = "RECOVERED"
 CLOSE = 41.5
@@ -36,23 +33,17 @@ class Used:
     processes: set[Identity]
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="kalpi-e2e-") as name:
-        yield Path(name)
-
-
-async def test_a_stack_killed_outright_goes_on_where_it_was(folder: Path) -> None:
-    with running_stack(folder) as first:
-        used = await use(first)
-        await kill(first, used)
-    with running_stack(folder, command=KALPI_UP) as second:
-        assert not [process for process in used.processes if process.alive()], "of the first run"
-        assert without_port(second) == used.demo
-        await check(second, used)
-        processes, ports = everything(second), ports_of(second)
-        assert len(ports) == 8
-        assert interrupt(second) == 0, second.output()[-4000:]
+async def test_a_stack_killed_outright_goes_on_where_it_was(machine: Machine) -> None:
+    first = machine.up()
+    used = await use(first)
+    await kill(first, used)
+    second = machine.up(KALPI_UP)
+    assert not [process for process in used.processes if process.alive()], "of the first run"
+    assert without_port(second) == used.demo
+    await check(second, used)
+    processes, ports = everything(second), ports_of(second)
+    assert len(ports) == 8
+    assert interrupt(second) == 0, second.output()[-4000:]
     assert not [process for process in processes if process.alive()]
     assert not [port for port in ports if listens(port)]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from kalpi_local.servers import Servers, embedded_servers
 from shared.ids import new_id
@@ -23,23 +25,35 @@ settings.register_profile("kalpi", deadline=None, derandomize=True, suppress_hea
 settings.load_profile("kalpi")
 
 
-STACKS = ("machine", "stack")
-"""The fixtures that start everything, which takes ten seconds."""
+# ----- with pytest-xdist (`make test`): what each worker is given
+
+STACKS = {"machine": "machine", "e2e": "stack", "docs": "stack"}
+"""By the folder of a test: the fixture that starts everything, which takes ten seconds and so is to be one worker's."""
 
 
-@pytest.hookimpl(tryfirst=True)
+def scope_of(nodeid: str) -> str:
+    """What is not to be divided between workers: all tests of a stack, or else a file."""
+    file = nodeid.partition("::")[0]
+    return STACKS.get(Path(file).parent.name, file)
+
+
+class Scopes(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return Scopes(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For the workers of pytest-xdist: a stack, or else a file, is one worker's; what takes longest comes first."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        needed = [name for name in STACKS if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(needed[0] if needed else item.nodeid.partition("::")[0]))
-        item.stash[_NEEDS_STACK] = bool(needed)
-    items.sort(key=lambda item: not item.stash[_NEEDS_STACK])
+    """What takes longest comes first, so that no worker is left with it at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: scope_of(item.nodeid) not in STACKS.values())
 
 
-_NEEDS_STACK = pytest.StashKey[bool]()
+# ----- what the whole run shares
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from kalpi_local.processes import Identity
 from shared.clock import system_clock
 from shared.events import EventBus
 from shared.ids import new_id
-from tests.e2e.conftest import Machine
 from tests.e2e.test_live_bars import publish
+from tests.machine.conftest import Machine
 from tests.support.poll import until
 from tests.support.stack import KALPI_UP, Stack, descendants, interrupt
 

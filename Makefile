@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
-WORKERS ?= auto
+# the tests of the whole product are one worker's, and take as long as all others: more than two gain little
+WORKERS ?= 2
 
 .PHONY: help
 help: ## what can be done here

@@ -27,14 +27,14 @@ settings.load_profile("kalpi")
 
 # ----- with pytest-xdist (`make test`): what each worker is given
 
-STACKS = {"machine": "machine", "e2e": "stack", "docs": "stack"}
-"""By the folder of a test: the fixture that starts everything, which takes ten seconds and so is to be one worker's."""
+STACKS = ("machine", "e2e", "docs")
+"""The folders of the tests that start everything, which keeps two cores busy for ten seconds: one at a time."""
 
 
 def scope_of(nodeid: str) -> str:
-    """What is not to be divided between workers: all tests of a stack, or else a file."""
+    """What is not to be divided between workers: all tests of the whole product, or else a file."""
     file = nodeid.partition("::")[0]
-    return STACKS.get(Path(file).parent.name, file)
+    return "stacks" if Path(file).parent.name in STACKS else file
 
 
 class Scopes(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
@@ -50,7 +50,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that no worker is left with it at the end."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: scope_of(item.nodeid) not in STACKS.values())
+        items.sort(key=lambda item: scope_of(item.nodeid) != "stacks")
 
 
 # ----- what the whole run shares

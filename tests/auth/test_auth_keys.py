@@ -97,8 +97,10 @@ async def test_of_keys_deleted_twice_at_once_one_deletion_counts(world: World, m
 
 
 async def test_a_user_has_at_most_a_hundred_keys_also_when_they_are_made_at_once(world: World, member: Person) -> None:
-    answers = await asyncio.gather(*(world.call("POST", PATH, member.principal, json={}) for _ in range(MOST_KEYS + 5)))
-    assert sorted(answer.status_code for answer in answers) == [201] * MOST_KEYS + [409] * 5
-    first = answers[0].json()["id"]
+    first = (await world.create_key(member))["id"]
+    for _ in range(MOST_KEYS - 6):
+        await world.create_key(member)
+    answers = await asyncio.gather(*(world.call("POST", PATH, member.principal, json={}) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 5 + [409] * 5
     assert (await world.call("DELETE", f"{PATH}/{first}", member.principal)).status_code == 204
     assert (await world.call("POST", PATH, member.principal, json={})).status_code == 201

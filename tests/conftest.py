@@ -1,7 +1,6 @@
 """One embedded Postgres, Valkey and NATS for the whole run, on free ports; each test brings its own names.
 
-And one `make run`, for all tests of the whole product. With pytest-xdist each worker has servers of its own, and what is shared
-beyond them stays with one worker.
+And one `make run`, for all tests that look at the whole product.
 """
 
 import asyncio
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -23,6 +23,9 @@ from tests.support.stack import ROOT, Stack, running_stack
 # a busy machine is no fault of the code: neither a deadline nor a limit on how long examples take to make
 settings.register_profile("kalpi", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kalpi")
+# structlog's own choice shows every local of every frame, which takes a second for each traceback
+plainly = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plainly])
 
 
 # ----- with pytest-xdist (`make test`): what each worker is given

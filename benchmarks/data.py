@@ -112,10 +112,10 @@ def slicing(folder: Path, source: Path, few: int) -> list[tuple[str, float]]:
     figures = []
     for name, store in stores.items():
         # as many different symbols from either, so that both are as warm
-        names = store.symbols()[:few]
+        names = store.snapshot().symbols[:few]
         figures.append((name, median_us(slice_of(store, names), READS)))
     frame = pl.concat([pl.read_parquet(path, columns=["symbol", "date", "close"]) for path in sorted(source.glob("*.parquet"))])
-    names = stores["whole"].symbols()
+    names = stores["whole"].snapshot().symbols
 
     def filtered(number: int) -> object:
         wanted = (pl.col("symbol") == names[number % len(names)]) & (pl.col("date") >= first.item())

@@ -11,8 +11,9 @@ import orjson
 import polars as pl
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from data_service.api.schemas import VALUES, BarsAnswer, BarsQuery, SymbolAnswer, SymbolList, SymbolName, SymbolsQuery
+from data_service.api.schemas import BarsAnswer, BarsQuery, SymbolAnswer, SymbolList, SymbolName, SymbolsQuery
 from data_service.domain.adjustment import Adjustment
+from data_service.domain.bars import VALUES
 from data_service.domain.intervals import Interval
 from data_service.domain.store import BarStore
 from data_service.domain.symbols import SymbolBars, View
@@ -55,9 +56,9 @@ internal = APIRouter(prefix="/internal/v1", tags=["internal"])
 @public.get("/symbols", summary="The symbols there are bars for", response_model=SymbolList)
 async def symbols(request: Request, store: Store, query: Annotated[SymbolsQuery, Query()]) -> Response:
     """In alphabetical order. Filters that are given all apply."""
-    names = store.symbols()
-    rest = names[0 if query.cursor is None else bisect_right(names, query.cursor) :]
-    found = (stored for name in rest if (query.search or "").upper() in name and _fits(stored := store.stored(name), query))
+    now, part = store.snapshot(), (query.search or "").upper()
+    rest = now.symbols[0 if query.cursor is None else bisect_right(now.symbols, query.cursor) :]
+    found = (stored for name in rest if part in name and _fits(stored := now.of(name), query))
     page = list(islice(found, query.limit + 1))
     shown = page[: query.limit]
     answer = {

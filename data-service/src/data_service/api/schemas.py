@@ -6,13 +6,13 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from data_service.domain.adjustment import Adjustment
+from data_service.domain.bars import VALUES
 from data_service.domain.intervals import Interval
 from shared.formats import FormatChoice
 from shared.paging import Order
 from shared.subjects import SYMBOL_PATTERN
 
 __all__ = [
-    "VALUES",
     "BarRow",
     "BarsAnswer",
     "BarsQuery",
@@ -22,8 +22,6 @@ __all__ = [
     "SymbolName",
     "SymbolsQuery",
 ]
-
-VALUES = ("open", "high", "low", "close", "volume")
 
 SymbolName = Annotated[
     str,

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NUMBERS", "PRICES", "UNLISTED", "Bar", "Bars", "Dates", "Floats", "Listing", "Split", "key_of"]
+__all__ = ["NUMBERS", "PRICES", "UNLISTED", "VALUES", "Bar", "Bars", "Dates", "Floats", "Listing", "Split", "key_of"]
 
 Floats = npt.NDArray[np.float64]
 Dates = npt.NDArray[np.datetime64]
 PRICES = ("open", "high", "low", "close")
-NUMBERS = (*PRICES, "volume", "adj_close")
+VALUES = (*PRICES, "volume")
+NUMBERS = (*VALUES, "adj_close")
 _DAY = "1day"
 
 

@@ -1,7 +1,7 @@
 """What readers see: the newest bars of each symbol, and views of them."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 
 from data_service.domain.adjustment import Adjustment
@@ -23,9 +23,9 @@ class BarStore:
         self._views: OrderedDict[_ViewKey, View] = OrderedDict()
         self._left = views_bytes
 
-    def symbols(self) -> Sequence[str]:
-        """In order."""
-        return self._snapshot().symbols
+    def snapshot(self) -> IndexedSnapshot:
+        """All of it at this moment."""
+        return self._snapshot()
 
     def stored(self, symbol: str) -> SymbolBars:
         try:

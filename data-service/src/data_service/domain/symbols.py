@@ -1,7 +1,7 @@
 """All that is stored of one symbol, at one moment."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_service.domain.adjustment import Adjustment, adjust
-from data_service.domain.bars import NUMBERS, Bars, Dates, Listing
+from data_service.domain.bars import NUMBERS, VALUES, Bars, Dates, Listing
 from data_service.domain.calendars import ALWAYS_OPEN, Calendar
 from data_service.domain.errors import NotServed
 from data_service.domain.intervals import INTERVALS, Interval, newest_days_are_partial, newest_is_partial, resample, served_from
@@ -125,19 +125,21 @@ class SymbolBars:
         days = [clock.days_of(bars.date) for bars in self.months.get(interval, ())]
         return np.concatenate(days) if days else self.head.date[:0]
 
-    def view(self, interval: Interval, adjustment: Adjustment, as_of: date | None = None) -> View:
+    def view(
+        self, interval: Interval, adjustment: Adjustment, as_of: date | None = None, columns: Collection[str] = VALUES
+    ) -> View:
         """Made of the coarsest stored bars that are not coarser; `NotServed` when all are. `as_of`: as if there were no bar after
-        that day yet, so also adjusted to the newest of those there are."""
+        that day yet, so also adjusted to the newest of those there are. Columns that are not asked for may be any."""
         base, clock = self._base(interval), self.calendar or ALWAYS_OPEN
         head = self.head if as_of is None else _until(self.head, self.head.date, as_of)
         if base == "1day":
-            shown = resample(adjust(head, adjustment, head.date, head), interval, clock)
+            shown = resample(adjust(head, adjustment, head.date, head, columns), interval, clock)
             return View(shown, None, newest_days_are_partial(head.date, interval, self.calendar))
         bars = _joined(self.months[base])
         if as_of is not None:
             bars = _until(bars, clock.days_of(bars.date), as_of)
         if adjustment != "none":
-            bars = adjust(bars, adjustment, clock.days_of(bars.date), head)
+            bars = adjust(bars, adjustment, clock.days_of(bars.date), head, columns)
         zone = clock.time_zone if interval in INTERVALS[: INTERVALS.index("1day")] else None
         return View(resample(bars, interval, clock), zone, newest_is_partial(bars, interval, clock))
 

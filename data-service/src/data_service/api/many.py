@@ -1,0 +1,91 @@
+"""Bars of many symbols at once, for other services: `POST /internal/v1/bars`.
+
+The answer is what its reader maps without a copy: 8 bytes, the length of a head as a little-endian integer; the head, JSON; then
+each column of all symbols one after the other, 8 bytes a bar, in the order that the head tells. Dates are int64: days since 1970,
+or for bars of less than a day seconds (UTC); the others float64, little-endian."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_service.domain.adjustment import Adjustment
+from data_service.domain.errors import NotServed
+from data_service.domain.intervals import Interval
+from data_service.domain.ports import IndexedSnapshot
+from data_service.domain.store import BarStore
+from data_service.domain.symbols import View
+from shared.errors import InvalidInput
+
+__all__ = ["ManyQuery", "answer_of", "router"]
+
+_MOST_SYMBOLS = 10_000
+_MOST_BYTES = 512 << 20
+_WORD = 8
+
+router = APIRouter(prefix="/internal/v1", tags=["internal"])
+
+
+class ManyQuery(BaseModel):
+    """`symbols`: all there are when it is null. `known` are the versions that the caller has: of those no bars are sent again."""
+
+    model_config = ConfigDict(extra="forbid")
+    symbols: Annotated[list[str] | None, Field(max_length=_MOST_SYMBOLS)] = None
+    interval: Interval = "1day"
+    adjustment: Adjustment = "split_dividend"
+    as_of: date | None = None
+    columns: list[Literal["open", "high", "low", "close", "volume"]] = ["close"]
+    known: dict[str, str] = {}
+
+
+@router.post("/bars", summary="Every bar of many symbols", response_class=Response)
+async def many(request: Request, asked: ManyQuery) -> Response:
+    """The head has `symbols`: for each its name, `data_version`, `rows`, `zone` and the day of its `newest` bar whatever `as_of`;
+    of one whose version is known `rows` is null; one that there is not, or not of this interval, is in `missing` with the
+    reason."""
+    store: BarStore = request.app.state.store
+    body = await asyncio.to_thread(answer_of, store.snapshot(), asked)
+    return Response(body, media_type="application/octet-stream")
+
+
+def answer_of(stored: IndexedSnapshot, asked: ManyQuery) -> bytes:
+    views: list[View] = []
+    symbols: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
+    left = _MOST_BYTES
+    for name in stored.symbols if asked.symbols is None else asked.symbols:
+        try:
+            symbol = stored.of(name)
+            newest = symbol.span(asked.interval)[1]
+        except KeyError:
+            missing[name] = "unknown"
+            continue
+        except NotServed as error:
+            missing[name] = error.detail
+            continue
+        told: dict[str, Any] = {"symbol": name, "data_version": symbol.data_version, "newest": newest, "rows": None, "zone": None}
+        symbols.append(told)
+        if asked.known.get(name) == symbol.data_version:
+            continue
+        view = symbol.view(asked.interval, asked.adjustment, asked.as_of, asked.columns)
+        told |= {"rows": len(view.bars), "zone": view.zone}
+        views.append(view)
+        left -= len(view.bars) * _WORD * (1 + len(asked.columns))
+        if left < 0:
+            raise InvalidInput.field("body", "symbols", msg=f"more than {_MOST_BYTES:,} bytes of bars: ask for fewer at once")
+    return _packed({"symbols": symbols, "missing": missing, "columns": ["date", *asked.columns]}, views, asked.columns)
+
+
+def _packed(head: dict[str, Any], views: Sequence[View], columns: Sequence[str]) -> bytes:
+    told = orjson.dumps(head)
+    # so that the columns begin where a number of 8 bytes may
+    told += b" " * (-len(told) % _WORD)
+    dates = [view.bars.date.view(np.int64) for view in views]
+    parts = [dates, *([getattr(view.bars, name) for view in views] for name in columns)]
+    blocks = [np.concatenate(part).data for part in parts] if views else []
+    return b"".join([len(told).to_bytes(_WORD, "little"), told, *blocks])

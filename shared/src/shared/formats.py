@@ -17,6 +17,7 @@ import orjson
 import polars as pl
 from fastapi import Request
 from pydantic import Field
+from starlette.datastructures import QueryParams
 
 from shared.errors import KalpiError
 
@@ -125,9 +126,15 @@ def next_link(request: Request, cursor: str | None, written: Format) -> dict[str
     """`Link` to the page after this one (RFC 8288, section 3), in this page's format whatever `Accept` it is fetched with."""
     if cursor is None:
         return {}
-    asked = [(name, value) for name, value in request.query_params.multi_items() if name not in {"cursor", "format"}]
-    target = f"{quote(request.url.path)}?{urlencode([*asked, ('format', written), ('cursor', cursor)])}"
-    return {"Link": f'<{target}>; rel="next"'}
+    target = _first_page(request.scope["path"], request.scope["query_string"], written)
+    return {"Link": f'<{target}&cursor={cursor}>; rel="next"'}  # base64url: it stands in a query as it is
+
+
+@lru_cache(256)
+def _first_page(path: str, query: bytes, written: Format) -> str:
+    """What was asked, in a format and from the beginning."""
+    asked = [(name, value) for name, value in QueryParams(query).multi_items() if name not in {"cursor", "format"}]
+    return f"{quote(path)}?{urlencode([*asked, ('format', written)])}"
 
 
 def table_of(columns: Mapping[str, pl.Series | npt.NDArray[Any] | Sequence[Any]]) -> pl.DataFrame:

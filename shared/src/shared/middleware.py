@@ -2,7 +2,7 @@
 
 import time
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, use_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.context import REQUEST_ID, sane_request_id
@@ -34,7 +34,7 @@ class RequestMiddleware:
         exchange = _Exchange(send, request_id)
         started = time.perf_counter()
         try:
-            with self._tracer.start_as_current_span(scope["method"], parent, SpanKind.SERVER) as span:
+            with use_span(self._tracer.start_span(scope["method"], parent, SpanKind.SERVER), end_on_exit=True) as span:
                 try:
                     await self._app(scope, receive, exchange.send)
                 except Exception:  # noqa: BLE001 - the boundary
@@ -42,14 +42,15 @@ class RequestMiddleware:
                     _log.exception("unhandled error", path=scope["path"])
                     await exchange.send_internal_error(scope["path"])
                 route = getattr(scope.get("route"), "path", None) or scope.get("state", {}).get("route", "unmatched")
-                span.update_name(f"{scope['method']} {route}")
-                span.set_attributes(
-                    {
-                        "http.request.method": scope["method"],
-                        "http.route": route,
-                        "http.response.status_code": exchange.status,
-                    }
-                )
+                if span.is_recording():
+                    span.update_name(f"{scope['method']} {route}")
+                    span.set_attributes(
+                        {
+                            "http.request.method": scope["method"],
+                            "http.route": route,
+                            "http.response.status_code": exchange.status,
+                        }
+                    )
             seconds = time.perf_counter() - started
             self._metrics.observe(scope["method"], route, exchange.status, seconds)
             level = _log.debug if scope["path"].startswith(_QUIET) else _log.info

@@ -3,13 +3,13 @@
 import base64
 import binascii
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from shared.errors import Conflict, InvalidInput
 from shared.local_time import first_moment
@@ -88,14 +88,14 @@ def _digest(asked: Range) -> str:
 
 
 def _encode(last: int, asked: Range) -> str:
-    raw = json.dumps([last, _digest(asked), asked.data_version]).encode()
+    raw = orjson.dumps([last, _digest(asked), asked.data_version])
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _decode(text: str, asked: Range) -> int:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        last, digest, version = json.loads(raw)
+        last, digest, version = orjson.loads(raw)
         number = int(np.int64(last))
     except (binascii.Error, ValueError, TypeError, OverflowError):
         raise InvalidInput.field("query", "cursor", msg="not a cursor of this API") from None

@@ -37,6 +37,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     _header_bytes = 0
     _in_message = False
+    _in_header = False
     _refused = False
     _header_timer: asyncio.TimerHandle | None = None
 
@@ -49,14 +50,18 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._refused:
-            super().data_received(data)
+        if self._refused:
+            return
+        super().data_received(data)
+        # a header that came whole, as most do, needs no timer
+        if self._in_header and self._header_timer is None:
+            self._start_header_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._header_bytes = 0
-        self._in_message = True
-        self._start_header_timer()
+        self._in_message = self._in_header = True
+        self._stop_header_timer()
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -70,10 +75,11 @@ class StrictProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._in_header = False
         self._stop_header_timer()
         if self._refused:
             return
-        if sum(name == b"host" for name, _ in self.headers) != 1:
+        if [name for name, _ in self.headers].count(b"host") != 1:
             self._refuse(400, "exactly one Host is required")
             return
         super().on_headers_complete()
@@ -91,7 +97,6 @@ class StrictProtocol(HttpToolsProtocol):
             self._refuse(431, f"more than {MAX_HEADER_BYTES} bytes of header")
 
     def _start_header_timer(self) -> None:
-        self._stop_header_timer()
         self._header_timer = self.loop.call_later(
             HEADER_DEADLINE_S, self._refuse, 408, f"the header was not complete within {HEADER_DEADLINE_S:.0f} s"
         )
@@ -105,6 +110,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
+        self._in_header = False
         self._stop_header_timer()
         # whatever came in the middle of an answer would be taken for a part of it
         if not self._answering():

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Response
 from starlette.middleware import Middleware
 
 from shared.clock import Clock, system_clock
+from shared.direct import AnswerDirectly
 from shared.guard import Guard
 from shared.health import Check, Readiness, health_router
 from shared.metrics import Metrics
@@ -87,7 +88,12 @@ def _app(
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        middleware=[Middleware(RequestMiddleware, telemetry=shell.telemetry, metrics=shell.metrics), first],
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # RequestMiddleware's part
+        middleware=[
+            Middleware(RequestMiddleware, telemetry=shell.telemetry, metrics=shell.metrics),
+            first,
+            Middleware(AnswerDirectly, routers=routers),
+        ],
     )
     app.state.readiness = shell.readiness
     app.state.shell = shell

@@ -1,11 +1,12 @@
 """Traces: W3C context on every hop, spans exported over OTLP/HTTP when an endpoint is set."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer, get_current_span, use_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 __all__ = ["Telemetry", "extract_context", "inject_context"]
@@ -17,24 +18,51 @@ class Telemetry:
     """One service's tracer. Without an endpoint nothing records, and the context is still handed on."""
 
     def __init__(self, service: str, endpoint: str) -> None:
-        self._provider = TracerProvider(
-            resource=Resource.create({SERVICE_NAME: service}),
-            sampler=ParentBased(ALWAYS_ON) if endpoint else ALWAYS_OFF,
-            shutdown_on_exit=False,
-        )
-        if endpoint:
-            exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
-            self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
-        self.tracer = self._provider.get_tracer("kalpi")
+        self._provider = _exporting(service, endpoint) if endpoint else None
+        self.tracer: Tracer = self._provider.get_tracer("kalpi") if self._provider else _HandingOn()
 
     def shutdown(self) -> None:
         """Exports what is still held."""
-        self._provider.shutdown()
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def _exporting(service: str, endpoint: str) -> Any:
+    # here, because a process that exports nothing is spared ten megabytes of it
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased  # noqa: PLC0415
+
+    resource = Resource.create({SERVICE_NAME: service})
+    provider = TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_ON), shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
+    return provider
+
+
+class _HandingOn(Tracer):
+    """Every span is one of its caller's trace, or of a new one, and is not recorded."""
+
+    def start_span(self, name: str, context: Context | None = None, *_: Any, **__: Any) -> Span:  # noqa: ARG002 - as the API's
+        caller = get_current_span(context).get_span_context()
+        trace = caller.trace_id or random.getrandbits(128)
+        return NonRecordingSpan(SpanContext(trace, random.getrandbits(64), is_remote=False, trace_state=caller.trace_state))
+
+    @contextmanager
+    def start_as_current_span(  # type: ignore[override]  # the API's own kind of context manager is private
+        self, name: str, context: Context | None = None, *_: Any, **__: Any
+    ) -> Iterator[Span]:
+        with use_span(self.start_span(name, context)) as span:
+            yield span
 
 
 def extract_context(traceparent: str | None, tracestate: str | None = None) -> Context:
+    if traceparent is None:
+        return Context()
     carrier = {name: value for name, value in (("traceparent", traceparent), ("tracestate", tracestate)) if value}
-    return _PROPAGATOR.extract(carrier)
+    return _PROPAGATOR.extract(carrier, Context())
 
 
 def inject_context(headers: dict[str, str]) -> None:

@@ -6,25 +6,25 @@ from datetime import date
 from itertools import islice
 from typing import Annotated, Any
 
-import numpy as np
 import orjson
 import polars as pl
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from data_service.api.schemas import BarsAnswer, BarsQuery, SymbolAnswer, SymbolList, SymbolName, SymbolsQuery
+from data_service.api.tables import dates_of, page_table
 from data_service.domain.adjustment import Adjustment
 from data_service.domain.bars import VALUES
 from data_service.domain.intervals import Interval
 from data_service.domain.store import BarStore
-from data_service.domain.symbols import SymbolBars, View
+from data_service.domain.symbols import SymbolBars
 from shared.conditional import conditional, conditional_json, etag_matches
+from shared.direct import DirectRoute
 from shared.errors import InvalidInput
-from shared.formats import MEDIA_TYPES, TABLE_CONTENT, json_rows, next_link, render, requested_format, table_of
+from shared.formats import MEDIA_TYPES, TABLE_CONTENT, json_rows, next_link, render, requested_format
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
 from shared.limits.history import HistoryWindow, history_window
-from shared.local_time import zoned
-from shared.paging import Page, Range, page_of
+from shared.paging import Range, page_of
 
 __all__ = ["internal", "public"]
 
@@ -49,7 +49,7 @@ Store = Annotated[BarStore, Depends(_store)]
 Plans = Annotated[PlanWatcher, Depends(_plans)]
 Symbol = Annotated[SymbolName, Path()]
 
-public = APIRouter(prefix="/api/v1", tags=["market data"])
+public = APIRouter(prefix="/api/v1", tags=["market data"], route_class=DirectRoute)
 internal = APIRouter(prefix="/internal/v1", tags=["internal"])
 
 
@@ -117,7 +117,7 @@ async def bars(
         data_version=stored.data_version,
     )
     page = page_of(shown.bars.date, asked, shown.zone)
-    table = _table(shown, page, query, marked=query.interval not in stored.stored)
+    table = page_table(shown, page, query.columns, marked=query.interval not in stored.stored)
     if written == "json":
         body = orjson.dumps(_document(stored, query, window, caller.principal.tier, table, page.next_cursor))
         return conditional_json(request, body, _surrogate_key(stored))
@@ -127,21 +127,6 @@ async def bars(
         **next_link(request, page.next_cursor, written),
     }
     return conditional(request, render(table, written), MEDIA_TYPES[written], _surrogate_key(stored), headers)
-
-
-def _table(shown: View, page: Page, query: BarsQuery, *, marked: bool) -> pl.DataFrame:
-    columns: dict[str, Any] = {"date": _dates(shown, page.rows)}
-    columns |= {name: getattr(shown.bars, name)[page.rows] for name in query.columns}
-    if marked:
-        marks = np.zeros(len(shown.bars), dtype=np.bool_)
-        marks[-1:] = shown.partial
-        columns["partial"] = marks[page.rows]
-    return table_of(columns)
-
-
-def _dates(shown: View, rows: slice) -> Any:
-    dates = shown.bars.date[rows]
-    return dates if shown.zone is None else zoned(dates, shown.zone)
 
 
 def _document(
@@ -177,7 +162,7 @@ async def arrow(
         return Response(status_code=304, headers=headers)
     buffer = io.BytesIO()
     values = {name: getattr(shown.bars, name) for name in VALUES}
-    pl.DataFrame({"date": _dates(shown, slice(None)), **values}).write_ipc_stream(buffer)
+    pl.DataFrame({"date": dates_of(shown, slice(None)), **values}).write_ipc_stream(buffer)
     return Response(buffer.getvalue(), headers=headers, media_type=MEDIA_TYPES["arrow"])
 
 

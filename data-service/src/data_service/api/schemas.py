@@ -52,7 +52,7 @@ _AsOf = Annotated[date | None, Field(description="as if there were no bar after 
 
 
 class SymbolsQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
     search: Annotated[str | None, Field(max_length=32, description="part of a symbol, in capitals or not")] = None
     interval: Annotated[Interval | None, Field(description="there are bars of this interval")] = None
     exchange: Annotated[str | None, Field(max_length=32, description="listed there", examples=["XNAS"])] = None
@@ -63,7 +63,7 @@ class SymbolsQuery(BaseModel):
 
 
 class BarsQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
     interval: Interval = "1day"
     start_date: Annotated[date | None, Field(description="first day wanted")] = None
     end_date: Annotated[date | None, Field(description="last day wanted")] = None

@@ -1,9 +1,11 @@
 """GET /indicators, and a path for each indicator of the catalogue so that the public document shows its parameters."""
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Request, Response
+from starlette.datastructures import QueryParams
 
 from indicator_service.api.schemas import CatalogueAnswer, IndicatorAnswer, entry_of
 from indicator_service.domain.answer import answer_of
@@ -12,6 +14,7 @@ from indicator_service.domain.ports import BarSource
 from indicator_service.domain.request import IndicatorRequest, parse_request, query_model
 from indicator_service.domain.series import compute
 from shared.conditional import conditional_json
+from shared.direct import DirectRoute
 from shared.errors import TierRequired
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
@@ -45,7 +48,7 @@ async def catalogue(plans: Plans) -> CatalogueAnswer:
 
 
 async def _answer(request: Request, caller: Envelope, plans: PlanWatcher, source: BarSource, indicator: Indicator) -> Response:
-    asked = parse_request(indicator, request.query_params.multi_items())
+    asked = _asked(indicator, request.scope["query_string"])
     _check_entitled(caller, plans, asked)
     query = asked.query
     bars = await source.bars(query.symbol, query.interval, query.adjustment)
@@ -61,6 +64,11 @@ async def _answer(request: Request, caller: Envelope, plans: PlanWatcher, source
     computed = compute(indicator, bars, query.series_type, asked.values)
     body = orjson.dumps(answer_of(asked, bars, computed, window, caller.principal.tier))
     return conditional_json(request, body, f"bars:{bars.symbol}@{bars.data_version}")
+
+
+@lru_cache(1024)
+def _asked(indicator: Indicator, query: bytes) -> IndicatorRequest:
+    return parse_request(indicator, QueryParams(query).multi_items())
 
 
 def _check_entitled(caller: Envelope, plans: PlanWatcher, asked: IndicatorRequest) -> None:
@@ -82,6 +90,7 @@ def _add_route_of(indicator: Indicator) -> None:
         description=f"{indicator.formula}\n\n{indicator.reference}",
         response_model=IndicatorAnswer,
         openapi_extra={"x-own-query": True, "parameters": _described(indicator)},
+        route_class_override=DirectRoute,
     )
 
 

@@ -24,7 +24,7 @@ _COMMON_ALIASES = {"timeframe": ("interval",)}
 class Query(BaseModel):
     """What every indicator takes."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     symbol: Annotated[
         str,
         AfterValidator(str.upper),

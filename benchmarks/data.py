@@ -154,9 +154,16 @@ def main() -> None:
         table.add_row("PSS of two workers", f"{both:,.0f} MB", f"{both / alone:.3f} × one")
         table.add_row(f"a commit of {len(changed)} symbols", f"{committed:.2f} s", "")
         table.add_row("PSS of two workers after it", f"{after:,.0f} MB", f"{after / both:.3f} × before")
-        console.print(table)
         mapped.stop()
         one.stop()
+
+        # here, because the workers above import this module, and are to be no heavier than they have to
+        from benchmarks import data_processes  # noqa: PLC0415
+
+        alone, both = data_processes.service_pss(folder, state, source)
+        table.add_row("PSS of one whole data-service", f"{alone:,.0f} MB", f"{alone / raw:.2f} × the columns")
+        table.add_row("PSS of two", f"{both:,.0f} MB", f"{both / alone:.3f} × one")
+        console.print(table)
         figures = dict(slicing(folder, source, few=5))
     whole = figures["whole"]
     table = Table("one symbol's slice of 750 bars", "µs", "ratio to the whole store", title=f"median of {ROUNDS} rounds")
@@ -164,8 +171,7 @@ def main() -> None:
         table.add_row(row, f"{figure:,.2f}", f"{figure / whole:,.2f}")
     console.print(table)
 
-    # here, because the workers above import this module, and are to be no heavier than they have to
-    from benchmarks import data_io  # noqa: PLC0415
+    from benchmarks import data_io  # noqa: PLC0415 - as above
 
     data_io.show(console)
 

@@ -1,6 +1,5 @@
 """What an import and an answer cost: a million rows of CSV; 750 bars as Arrow, and as JSON. Part of `make bench-data`."""
 
-import asyncio
 import io
 import json
 import statistics
@@ -8,12 +7,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import aiohttp
 import numpy as np
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.load import ceiling, requests_per_second
 from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.uploads import Source, read_upload
@@ -32,6 +31,7 @@ FAULTS = 1_000
 ROUNDS = 5
 REQUESTS = 2_000
 CONNECTIONS = 16
+JSON_BYTES = 105 << 10  # of 750 rows, the largest of the answers
 FORMATS = ("json", "csv", "arrow", "parquet")
 _ALL = Entitlements(indicators="all", batch_series=1)
 
@@ -90,21 +90,7 @@ def import_figures(folder: Path) -> list[tuple[str, str]]:
     ]
 
 
-async def requests_per_second(session: aiohttp.ClientSession, url: str) -> float:
-    left = iter(range(REQUESTS))
-
-    async def worker() -> None:
-        for _ in left:
-            async with session.get(url) as answer:
-                await answer.read()
-                answer.raise_for_status()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
-    return REQUESTS / (time.perf_counter() - began)
-
-
-async def serving_figures(stack: Stack) -> dict[str, float]:
+def serving_figures(stack: Stack) -> dict[str, float]:
     """Requests a second of data-service itself, one process, formats taking turns."""
     keys = json.loads((stack.home / "secrets.json").read_text())["principal_keys"]
     signer = EnvelopeSigner(KeyRing.parse(keys), system_clock)
@@ -114,8 +100,7 @@ async def serving_figures(stack: Stack) -> dict[str, float]:
     for _ in range(ROUNDS):
         for name in FORMATS:
             signed = {HEADER: signer.sign(someone, audience="data-service", entitlements=_ALL)}
-            async with aiohttp.ClientSession(headers=signed) as session:
-                figures[name].append(await requests_per_second(session, f"{url}&format={name}"))
+            figures[name].append(requests_per_second(f"{url}&format={name}", signed, REQUESTS, CONNECTIONS))
     return {name: statistics.median(values) for name, values in figures.items()}
 
 
@@ -123,7 +108,7 @@ def show(console: Console) -> None:
     with tempfile.TemporaryDirectory(prefix="kalpi-bench-") as name:
         rows = import_figures(Path(name))
         with running_stack(Path(name)) as stack:
-            figures = asyncio.run(serving_figures(stack))
+            figures = serving_figures(stack)
     table = Table("import", "figure")
     for row in rows:
         table.add_row(*row)
@@ -131,6 +116,8 @@ def show(console: Console) -> None:
     table = Table("750 bars as", "requests/s", "× JSON", title=f"{CONNECTIONS} connections, median of {ROUNDS} rounds")
     for name, figure in figures.items():
         table.add_row(name, f"{figure:,.0f}", f"{figure / figures['json']:.2f}")
+    most = ceiling(JSON_BYTES, REQUESTS, CONNECTIONS)
+    table.add_row(f"the client's own ceiling, {JSON_BYTES >> 10} KiB", f"{most:,.0f}", f"{most / figures['json']:.2f}")
     console.print(table)
 
 

@@ -131,6 +131,7 @@ class Dataset:
             if manifest is None or not (as_it_is or self._is_made_from_source(manifest)):
                 build(self._folder, self._source)
                 self._collect(self._newest().manifest)
+        del manifest  # or the snapshot's own would be put beside it, and megabytes of gaps stay
         self.touch()
 
     def touch(self) -> None:

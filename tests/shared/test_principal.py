@@ -60,6 +60,18 @@ def test_anything_else_is_refused(header: str | None, why: str) -> None:
         verifier(KeyRing({"k": NEW})).verify(header)
 
 
+def test_one_that_was_believed_is_refused_once_it_has_expired() -> None:
+    now = NOW
+    asked = EnvelopeVerifier(KeyRing({"k": NEW}), "data-service", lambda: now)
+    header = sign(KeyRing({"k": NEW}))
+    for seconds in (0, 29):
+        now = NOW + timedelta(seconds=seconds)
+        assert asked.verify(header).principal == ALICE
+    now = NOW + timedelta(seconds=30)
+    with pytest.raises(Unauthenticated):
+        asked.verify(header)
+
+
 def test_a_ring_is_read_from_one_variable_and_its_first_key_signs() -> None:
     ring = KeyRing.parse(f"new:{_text(NEW)}, old:{_text(OLD)}")
     assert ring.newest == "new"

@@ -28,7 +28,7 @@ class Telemetry:
 
 
 def _exporting(service: str, endpoint: str) -> Any:
-    # here, because a process that exports nothing is spared ten megabytes of it
+    # here, because a process that exports nothing is spared megabytes of it
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from indicator_service.adapters.data_client import DataClient
 from indicator_service.api import routes
+from indicator_service.api.describe import describe_indicators
 from indicator_service.settings import Settings
 from shared.events import EventBus
 from shared.http_client import ServiceClient
@@ -40,4 +41,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
 
     checks = {"nats": bus.check, "plans": plans.check, "data-service": data_service.check}
-    return service_app(shell, lifespan=lifespan, routers=[routes.router], checks=checks)
+    app = service_app(shell, lifespan=lifespan, routers=[routes.router], checks=checks)
+    describe_indicators(app)
+    return app

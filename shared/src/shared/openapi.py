@@ -9,13 +9,15 @@ _PRIVATE = "/internal/"
 
 
 def merge_documents(documents: Mapping[str, Mapping[str, Any]], *, title: str, version: str, description: str) -> dict[str, Any]:
-    """`documents` by service name. Two different schemas of one name are an error (ValueError)."""
+    """`documents` by service name. Two different schemas (parameters, responses) of one name are an error (ValueError)."""
     merged: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description},
         "paths": {},
         "components": {
             "schemas": {},
+            "parameters": {},
+            "responses": {},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "an access token or an API key"},
                 "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -29,10 +31,11 @@ def merge_documents(documents: Mapping[str, Mapping[str, Any]], *, title: str, v
             if path in merged["paths"]:
                 raise ValueError(f"{service} serves {path}, and so does another service")
             merged["paths"][path] = {method: _secured(path, operation) for method, operation in item.items()}
-        schemas = merged["components"]["schemas"]
-        for name, schema in document.get("components", {}).get("schemas", {}).items():
-            if schemas.setdefault(name, schema) != schema:
-                raise ValueError(f"{service} defines the schema {name} differently from another service")
+        for kind in ("schemas", "parameters", "responses"):
+            parts = merged["components"][kind]
+            for name, part in document.get("components", {}).get(kind, {}).items():
+                if parts.setdefault(name, part) != part:
+                    raise ValueError(f"{service} defines the {kind[:-1]} {name} differently from another service")
     return merged
 
 

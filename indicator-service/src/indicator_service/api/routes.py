@@ -1,30 +1,33 @@
-"""GET /indicators, and a path for each indicator of the catalogue so that the public document shows its parameters."""
+"""GET /indicators, and one route for every indicator of the catalogue: what each takes is checked by the domain and described in
+`api/describe.py`, for two hundred routes would be searched one after the other at each request."""
 
-from functools import lru_cache
-from typing import Annotated, Any
+import asyncio
+from typing import Annotated
 
-import orjson
-from fastapi import APIRouter, Depends, Path, Request, Response
-from starlette.datastructures import QueryParams
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from indicator_service.api.schemas import CatalogueAnswer, IndicatorAnswer, entry_of
-from indicator_service.domain.answer import answer_of
-from indicator_service.domain.catalogue import CATALOGUE, Indicator, find
+from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, IndicatorAnswer, catalogue_body
+from indicator_service.domain.answer import Scope
+from indicator_service.domain.candles import parse_candles
+from indicator_service.domain.catalogue import Indicator, find
+from indicator_service.domain.engine import Outputs, compute, takes_long
+from indicator_service.domain.inputs import series_of
 from indicator_service.domain.ports import BarSource
-from indicator_service.domain.request import IndicatorRequest, parse_request, query_model
-from indicator_service.domain.series import compute
-from shared.conditional import conditional_json
-from shared.direct import DirectRoute
+from indicator_service.domain.request import Parameters, parse_request
+from indicator_service.domain.series import Bars
+from shared.conditional import conditional
 from shared.errors import TierRequired
+from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
-from shared.limits.history import history_window
-from shared.local_time import day_of
+from shared.limits.history import HistoryWindow, history_window
 from shared.principal import Envelope
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/indicators", tags=["indicators"])
+_ALL_OF_IT = HistoryWindow(None, None, clamped=False)
+_BIG_BODY = 1 << 18
 
 
 async def _plans(request: Request) -> PlanWatcher:
@@ -39,84 +42,73 @@ async def _source(request: Request) -> BarSource:
 
 Plans = Annotated[PlanWatcher, Depends(_plans)]
 Source = Annotated[BarSource, Depends(_source)]
+Name = Annotated[str, Path(max_length=64, description="an indicator's name or alias, in any case", examples=["rsi"])]
 
 
-@router.get("", summary="The catalogue")
-async def catalogue(plans: Plans) -> CatalogueAnswer:
-    """Every indicator: what it takes, what it gives, how long it warms up and which tier may use it."""
-    return CatalogueAnswer(data=[entry_of(indicator, plans.book) for indicator in CATALOGUE.values()], next_cursor=None)
-
-
-async def _answer(request: Request, caller: Envelope, plans: PlanWatcher, source: BarSource, indicator: Indicator) -> Response:
-    asked = _asked(indicator, request.scope["query_string"])
-    _check_entitled(caller, plans, asked)
-    query = asked.query
-    bars = await source.bars(query.symbol, query.interval, query.adjustment)
-    window = history_window(
-        caller.entitled,
-        plans,
-        oldest=day_of(bars.date[0], bars.zone),
-        newest=day_of(bars.date[-1], bars.zone),
-        start=query.start_date,
-        end=query.end_date,
-    )
-    # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
-    computed = compute(indicator, bars, query.series_type, asked.values)
-    body = orjson.dumps(answer_of(asked, bars, computed, window, caller.principal.tier))
-    return conditional_json(request, body, f"bars:{bars.symbol}@{bars.data_version}")
-
-
-@lru_cache(1024)
-def _asked(indicator: Indicator, query: bytes) -> IndicatorRequest:
-    return parse_request(indicator, QueryParams(query).multi_items())
-
-
-def _check_entitled(caller: Envelope, plans: PlanWatcher, asked: IndicatorRequest) -> None:
-    name = asked.indicator.name
-    if not caller.entitled.allows_indicator(name):
-        raise TierRequired(f"{name} is not part of the tier {caller.principal.tier}", plans.book.first_tier_with(name))
-
-
-def _add_route_of(indicator: Indicator) -> None:
-    async def computed(request: Request, caller: Caller, plans: Plans, source: Source) -> Response:
-        return await _answer(request, caller, plans, source, indicator)
-
-    router.add_api_route(
-        f"/{indicator.name}",
-        computed,
-        name=indicator.name,
-        operation_id=indicator.name,
-        summary=indicator.title,
-        description=f"{indicator.formula}\n\n{indicator.reference}",
-        response_model=IndicatorAnswer,
-        openapi_extra={"x-own-query": True, "parameters": _described(indicator)},
-        route_class_override=DirectRoute,
-    )
-
-
-def _described(indicator: Indicator) -> list[dict[str, Any]]:
-    """The OpenAPI parameters of an indicator's query."""
-    schema = query_model(indicator).model_json_schema()
-    required = schema.get("required", [])
-    described = []
-    for name, whole in schema["properties"].items():
-        known = {key: value for key, value in whole.items() if key not in {"title", "description", "examples"}}
-        parameter = {"name": name, "in": "query", "required": name in required, "schema": known}
-        if "description" in whole:
-            parameter["description"] = whole["description"]
-        if "examples" in whole:
-            parameter["example"] = whole["examples"][0]
-        described.append(parameter)
-    return described
-
-
-for _indicator in CATALOGUE.values():
-    _add_route_of(_indicator)
+@router.get("", summary="The catalogue", response_model=CatalogueAnswer)
+async def catalogue(request: Request, plans: Plans, query: Annotated[CatalogueQuery, Query()]) -> Response:
+    """Every indicator: what it takes, what it gives, how long it warms up and which tier may use it. Filters that are given all
+    apply."""
+    return conditional(request, catalogue_body(query, plans.book), MEDIA_TYPES["json"])
 
 
 @router.get("/{name}", include_in_schema=False, openapi_extra={"x-own-query": True})
-async def by_any_name(
-    request: Request, caller: Caller, plans: Plans, source: Source, name: Annotated[str, Path(max_length=64)]
-) -> Response:
-    """Aliases and other capitals; a 404 for what is no indicator."""
-    return await _answer(request, caller, plans, source, find(name))
+async def stored(request: Request, caller: Caller, plans: Plans, source: Source, name: Name) -> Response:
+    """An indicator of a stored symbol; a 404 for what is no indicator."""
+    indicator = find(name)
+    asked = parse_request(indicator, request.query_params.multi_items())
+    written = requested_format(request, asked.format)
+    _check_entitled(caller, plans, indicator)
+    wanted = asked.wanted
+    bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment))
+    window = history_window(
+        caller.entitled, plans, oldest=bars.date[0].item(), newest=bars.date[-1].item(), start=wanted.start, end=wanted.end
+    )
+    scope = Scope(asked, bars, window, caller.principal.tier)
+    if asked.explain:
+        return conditional(request, scope.explanation(), MEDIA_TYPES["json"])
+    surrogate_key = f"bars:{bars.symbol}@{bars.data_version}"
+    outputs = await _computed(asked.parameters, bars)
+    if written == "json":
+        return conditional(request, scope.document(outputs), MEDIA_TYPES["json"], surrogate_key)
+    headers = {**scope.headers(), **next_link(request, scope.page.next_cursor, written)}
+    return conditional(request, render(table_of(scope.columns(outputs)), written), MEDIA_TYPES[written], surrogate_key, headers)
+
+
+@router.post(
+    "/{name}",
+    summary="An indicator of your own candles",
+    response_model=IndicatorAnswer,
+    responses={200: {"content": TABLE_CONTENT}},
+)
+async def sent(request: Request, caller: Caller, plans: Plans, name: Name, format: FormatChoice = None) -> Response:  # noqa: A002
+    """The answer that the same bars would get if they were stored. `warmup.converged` says whether enough were sent for the
+    newest row no longer to depend on where they begin; what counts from the first bar always does.
+    """
+    indicator = find(name)
+    written = requested_format(request, format)
+    body = await request.body()
+    asked, bars = (
+        await asyncio.to_thread(parse_candles, indicator, body) if len(body) > _BIG_BODY else parse_candles(indicator, body)
+    )
+    _check_entitled(caller, plans, indicator)
+    scope = Scope(asked, bars, _ALL_OF_IT, caller.principal.tier)
+    outputs = await _computed(asked.parameters, bars)
+    if written == "json":
+        return Response(scope.document(outputs), media_type=MEDIA_TYPES["json"])
+    return Response(render(table_of(scope.columns(outputs)), written), headers=scope.headers(), media_type=MEDIA_TYPES[written])
+
+
+async def _computed(parameters: Parameters, bars: Bars) -> Outputs:
+    inputs = [series_of(bars, series_type) for series_type in parameters.series]
+    arguments = (parameters.indicator, bars, inputs, parameters.values)
+    if takes_long(parameters.indicator, bars, parameters.values):
+        return await asyncio.to_thread(compute, *arguments)
+    # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
+    return compute(*arguments)
+
+
+def _check_entitled(caller: Envelope, plans: PlanWatcher, indicator: Indicator) -> None:
+    if not caller.entitled.allows_indicator(indicator.name, indicator.feature):
+        required = plans.book.first_tier_with(indicator.name, indicator.feature)
+        raise TierRequired(f"{indicator.name} is not part of the tier {caller.principal.tier}", required)

@@ -1,36 +1,60 @@
 """What indicator-service answers, as the public document describes it."""
 
+from collections.abc import Mapping
 from datetime import date
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
 
-from indicator_service.domain.catalogue import Indicator
+from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
+from indicator_service.domain.inputs import SERIES_TYPES
 from shared.limits.plans import PlanBook
 
-__all__ = ["CatalogueAnswer", "CatalogueEntry", "IndicatorAnswer", "entry_of"]
+__all__ = ["CatalogueAnswer", "CatalogueQuery", "IndicatorAnswer", "catalogue_body", "entry_of", "shown_parameters"]
+
+_Type = Literal["indicator", "pattern"]
+
+
+class CatalogueQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    type: _Type | None = None
+    group: Annotated[str | None, Field(max_length=64, description="a group of TA-Lib's, in any case")] = None
+    input: Annotated[str | None, Field(max_length=16, description="takes this column, or `series_type` where it takes any")] = (
+        None
+    )
+    search: Annotated[str | None, Field(max_length=64, description="part of a name, an alias or the title, in any case")] = None
 
 
 class CatalogueParameter(BaseModel):
+    """Bounds are inclusive; a choice has `choices` instead."""
+
     name: str
-    type: Literal["int", "float"]
-    default: float
-    minimum: float
-    maximum: float
+    type: Literal["int", "float", "choice"]
+    default: int | float | str
+    minimum: float | None
+    maximum: float | None
+    choices: list[str] | None
     aliases: list[str]
+    description: str
 
 
 class CatalogueWarmup(BaseModel):
-    """At the defaults: bars before the first value, and bars after which a value no longer depends on where the input began."""
+    """At the defaults: bars before the first value, and bars after which a value no longer depends on where the input began; null
+    where it always does."""
 
     lookback: int
-    required: int
+    required: int | None
     recursive: bool
 
 
 class CatalogueEntry(BaseModel):
+    """`inputs` are columns of the bars, or the parameter that names one."""
+
     name: str
     title: str
+    type: _Type
     aliases: list[str]
     group: str
     inputs: list[str]
@@ -56,9 +80,12 @@ class IndicatorWindow(BaseModel):
 
 
 class IndicatorWarmup(BaseModel):
-    """Bars needed before the first row for it to have converged to 1e-6, and bars there were."""
+    """Bars needed before the first row for it to have converged to 1e-6, and bars there were; of your own candles, before the
+    newest row. `required` is null for what counts from the first bar, as OBV: of a stored symbol it has converged all the same,
+    for its first bar is always used.
+    """
 
-    required: int
+    required: int | None
     used: int
     converged: bool
 
@@ -66,20 +93,21 @@ class IndicatorWarmup(BaseModel):
 class IndicatorProvenance(BaseModel):
     engine: str
     formula: str
-    data_version: str
-    as_of: date | None
+    data_version: str | None
+    as_of: str | None
 
 
 class IndicatorAnswer(BaseModel):
-    """Each row of `data` has a `date` and the indicator's outputs; a value that does not exist yet is null."""
+    """Each row of `data` has a `date` and the indicator's outputs; a value that does not exist (yet) is null. Of your own candles
+    symbol, interval, adjustment and data version are null."""
 
-    symbol: str
-    interval: str
+    symbol: str | None
+    interval: str | None
     indicator: str
     parameters: dict[str, Any]
-    adjustment: str
-    start_date: date | None
-    end_date: date | None
+    adjustment: str | None
+    start_date: str | None
+    end_date: str | None
     data_points: int
     window: IndicatorWindow
     warmup: IndicatorWarmup
@@ -88,25 +116,74 @@ class IndicatorAnswer(BaseModel):
     next_cursor: str | None
 
 
-def entry_of(indicator: Indicator, plans: PlanBook) -> CatalogueEntry:
+def shown_parameters(indicator: Indicator) -> list[Parameter]:
+    """Its own, and those that choose its free inputs."""
+    series = [
+        Parameter(name, "choice", default, None, None, SERIES_TYPES, (), _series_meaning(indicator, name))
+        for name, default in zip(indicator.series_parameters, indicator.series_defaults, strict=True)
+    ]
+    return [*indicator.parameters, *series]
+
+
+def _series_meaning(indicator: Indicator, name: str) -> str:
+    if indicator.name == "mavp" and name == "series_type_2":
+        return "the series that says how many bars to average at each bar"
+    if len(indicator.series_parameters) == 1:
+        return "the series it is computed on"
+    return f"the {'first' if name == 'series_type' else 'second'} series it is computed on"
+
+
+@cache
+def entry_of(indicator: Indicator) -> Mapping[str, Any]:
+    """Of a `CatalogueEntry` all but the tier."""
     defaults = indicator.defaults
-    return CatalogueEntry(
-        name=indicator.name,
-        title=indicator.title,
-        aliases=list(indicator.aliases),
-        group=indicator.group,
-        inputs=list(indicator.inputs),
-        outputs=list(indicator.outputs),
-        parameters=[
-            CatalogueParameter(
-                name=p.name, type=p.type, default=p.default, minimum=p.minimum, maximum=p.maximum, aliases=list(p.aliases)
-            )
-            for p in indicator.parameters
+    free = iter(indicator.series_parameters)
+    return {
+        "name": indicator.name,
+        "title": indicator.title,
+        "type": indicator.type,
+        "aliases": indicator.aliases,
+        "group": indicator.group,
+        "inputs": [column or next(free) for column in indicator.inputs],
+        "outputs": indicator.outputs,
+        "parameters": [
+            {
+                "name": p.name,
+                "type": p.type,
+                "default": p.default,
+                "minimum": p.minimum,
+                "maximum": p.maximum,
+                "choices": p.choices or None,
+                "aliases": p.aliases,
+                "description": p.description,
+            }
+            for p in shown_parameters(indicator)
         ],
-        warmup=CatalogueWarmup(
-            lookback=indicator.lookback(defaults), required=indicator.warmup(defaults), recursive=indicator.recursive
-        ),
-        minimum_tier=plans.first_tier_with(indicator.name),
-        formula=indicator.formula,
-        reference=indicator.reference,
+        "warmup": {
+            "lookback": indicator.lookback(defaults),
+            "required": indicator.warmup(defaults),
+            "recursive": indicator.recursive,
+        },
+        "formula": indicator.formula,
+        "reference": indicator.reference,
+    }
+
+
+def catalogue_body(query: CatalogueQuery, plans: PlanBook) -> bytes:
+    """A `CatalogueAnswer`."""
+    entries = [
+        {**entry_of(indicator), "minimum_tier": plans.first_tier_with(indicator.name, indicator.feature)}
+        for indicator in CATALOGUE.values()
+        if _fits(indicator, query)
+    ]
+    return orjson.dumps({"data": entries, "next_cursor": None})
+
+
+def _fits(indicator: Indicator, query: CatalogueQuery) -> bool:
+    names = (indicator.name, *indicator.aliases, indicator.title.lower())
+    return (
+        (query.type is None or indicator.type == query.type)
+        and (query.group is None or indicator.group.lower() == query.group.lower())
+        and (query.input is None or query.input.lower() in entry_of(indicator)["inputs"])
+        and (query.search is None or any(query.search.lower() in name for name in names))
     )

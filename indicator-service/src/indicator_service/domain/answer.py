@@ -1,72 +1,133 @@
-"""The answer to a request, from computed series: the rows of the range, and what they rest on."""
+"""The answer to a request, from computed outputs: the rows of the range, and what they rest on."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import orjson
 import talib
 
+from indicator_service.domain.engine import Outputs
 from indicator_service.domain.request import IndicatorRequest
-from indicator_service.domain.series import Bars, Floats
+from indicator_service.domain.rows import json_rows, table_columns
+from indicator_service.domain.series import Bars
 from shared.limits.history import HistoryWindow
-from shared.paging import Range, page_of
+from shared.paging import Page, Range, page_of
 
-__all__ = ["ENGINE", "answer_of"]
+__all__ = ["ENGINE", "Scope", "Warmup"]
 
 ENGINE = f"TA-Lib {talib.__version__}"
-_OHLC = ("open", "high", "low", "close")
 
 
-def answer_of(
-    request: IndicatorRequest, bars: Bars, computed: Mapping[str, Floats], window: HistoryWindow, tier: str
-) -> dict[str, Any]:
-    """`start_date` and `end_date` are those of the earliest and the latest row, null without rows; a missing value is null."""
-    query = request.query
-    asked = Range(
-        start=window.start,
-        end=query.end_date,
-        order=query.order,
-        limit=query.limit,
-        cursor=query.cursor,
-        request=request.identity,
-        data_version=bars.data_version,
-    )
-    page = page_of(bars.date, asked, bars.zone)
-    empty = page.first == page.end
-    required = request.indicator.warmup(request.values)
-    return {
-        "symbol": query.symbol,
-        "interval": query.interval,
-        "indicator": request.indicator.name,
-        "parameters": {**request.values, "series_type": query.series_type},
-        "adjustment": query.adjustment,
-        "start_date": None if empty else bars.iso_dates[page.first],
-        "end_date": None if empty else bars.iso_dates[page.end - 1],
-        "data_points": page.end - page.first,
-        "window": {"tier": tier, "earliest": window.earliest, "clamped": window.clamped},
-        "warmup": {"required": required, "used": page.first, "converged": page.first >= required},
-        "provenance": {
-            "engine": ENGINE,
-            "formula": request.indicator.formula,
-            "data_version": bars.data_version,
-            "as_of": bars.iso_dates[-1] if len(bars) else None,
-        },
-        "data": _rows(bars, computed, page.rows, include_ohlc=query.include_ohlc),
-        "next_cursor": page.next_cursor,
-    }
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """`required` bars before a value until it no longer depends on where the bars began (None: it always does); `used` ones."""
+
+    required: int | None
+    used: int
+    converged: bool
 
 
-def _rows(bars: Bars, computed: Mapping[str, Floats], rows: slice, *, include_ohlc: bool) -> list[dict[str, Any]]:
-    columns: dict[str, list[Any]] = {"date": bars.iso_dates[rows]}
-    if include_ohlc:
-        columns |= {name: getattr(bars, name)[rows].tolist() for name in _OHLC}
-    columns |= {name: _nulled(values[rows]) for name, values in computed.items()}
-    names = tuple(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+@dataclass(frozen=True)
+class Scope:
+    """Everything about an answer that is known before anything is computed."""
 
+    request: IndicatorRequest
+    bars: Bars
+    window: HistoryWindow
+    tier: str
 
-def _nulled(values: Floats) -> list[float | None]:
-    listed: list[float | None] = values.tolist()
-    for at in np.flatnonzero(np.isnan(values)):
-        listed[at] = None
-    return listed
+    @cached_property
+    def page(self) -> Page:
+        wanted = self.request.wanted
+        asked = Range(
+            start=self.window.start,
+            end=wanted.end,
+            order=wanted.order,
+            limit=wanted.limit,
+            cursor=wanted.cursor,
+            request=self.request.identity,
+            data_version=self.bars.data_version,
+        )
+        return page_of(self.bars.date, asked, np.datetime64)
+
+    @property
+    def warmup(self) -> Warmup:
+        """Of a stored symbol: of the first row of the page. Its history is all there is, so what counts from the first bar is
+        counted from the right one. Of a client's own bars: of the newest one, and nobody knows what came before the first.
+        """
+        parameters = self.request.parameters
+        required = parameters.indicator.warmup(parameters.values)
+        stored = self.request.wanted.symbol is not None
+        used = self.page.first if stored else len(self.bars) - 1
+        return Warmup(required, used, stored if required is None else used >= required)
+
+    @property
+    def _subject(self) -> dict[str, Any]:
+        wanted, parameters = self.request.wanted, self.request.parameters
+        return {
+            "symbol": wanted.symbol,
+            "interval": wanted.interval,
+            "indicator": parameters.indicator.name,
+            "parameters": parameters.shown,
+            "adjustment": wanted.adjustment,
+        }
+
+    @property
+    def _figures(self) -> dict[str, Any]:
+        warmup, window = self.warmup, self.window
+        return {
+            "data_points": self.page.end - self.page.first,
+            "window": {"tier": self.tier, "earliest": window.earliest, "clamped": window.clamped},
+            "warmup": {"required": warmup.required, "used": warmup.used, "converged": warmup.converged},
+        }
+
+    def explanation(self) -> bytes:
+        """What answering would take: one request, so many bars read and values given. No result is kept, so none is `cached`."""
+        rows = self.page.end - self.page.first
+        document = {
+            **self._subject,
+            **self._figures,
+            "cost": {"burst": 1, "day": 1},
+            "bars_read": len(self.bars),
+            "values": rows * len(self.request.parameters.indicator.outputs),
+            "cached": False,
+        }
+        return orjson.dumps(document)
+
+    def document(self, outputs: Outputs) -> bytes:
+        """`start_date` and `end_date` are those of the earliest and the latest row, null without rows."""
+        page, dates = self.page, self.bars.iso_dates
+        empty = page.first == page.end
+        include_ohlc = self.request.wanted.include_ohlc
+        document = {
+            **self._subject,
+            "start_date": None if empty else dates[page.first],
+            "end_date": None if empty else dates[page.end - 1],
+            **self._figures,
+            "provenance": {
+                "engine": ENGINE,
+                "formula": self.request.parameters.indicator.formula,
+                "data_version": self.bars.data_version or None,
+                "as_of": dates[-1] if dates else None,
+            },
+            "data": orjson.Fragment(json_rows(self.bars, outputs, page.rows, include_ohlc=include_ohlc)),
+            "next_cursor": page.next_cursor,
+        }
+        return orjson.dumps(document)
+
+    def columns(self, outputs: Outputs) -> dict[str, Any]:
+        """The rows alone, for `shared.formats.table_of`."""
+        return table_columns(self.bars, outputs, self.page.rows, include_ohlc=self.request.wanted.include_ohlc)
+
+    def headers(self) -> dict[str, str]:
+        """What the document says beside the rows, for the formats that are rows alone."""
+        warmup = self.warmup
+        told = {
+            "X-Kalpi-Window-Clamped": str(self.window.clamped).lower(),
+            "X-Kalpi-Warmup-Required": "never" if warmup.required is None else str(warmup.required),
+            "X-Kalpi-Warmup-Used": str(warmup.used),
+            "X-Kalpi-Warmup-Converged": str(warmup.converged).lower(),
+        }
+        return told | ({"X-Kalpi-Data-Version": self.bars.data_version} if self.bars.data_version else {})

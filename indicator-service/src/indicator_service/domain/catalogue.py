@@ -1,58 +1,72 @@
-"""The catalogue: TA-Lib's own description of each function, and an overlay for what that lacks.
-
-A function is one entry of `_OVERLAY`. Inputs, parameters, defaults, group and look-back come from `talib.abstract`; the overlay
-brings the API's names, bounds, the smoothing a recursive function does, and where its formula stands.
-"""
+"""The catalogue: TA-Lib's own description of each function, and `overlay.toml` for what that lacks."""
 
 import difflib
-import math
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
-
-from talib import abstract
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any, Literal
 
 from indicator_service.domain.errors import UnknownIndicator
+from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES, FunctionInfo, OptionInfo, Value
+from indicator_service.domain.warmup import bars_to_forget
+from shared.limits.plans import Feature
 
-__all__ = ["CATALOGUE", "Indicator", "Parameter", "Value", "find"]
+__all__ = ["CATALOGUE", "SERIES_PARAMETERS", "Indicator", "Order", "Parameter", "Value", "find"]
 
-Value = int | float
-_PERIOD_ALIASES = ("window", "period", "length")
-_LONGEST_PERIOD = 100_000
-"""TA-Lib's own upper bound of a period (`ta_defs.h`)."""
+SERIES_PARAMETERS = ("series_type", "series_type_2")
+"""What a client calls the inputs of its choice."""
 
-_FORGOTTEN = 1e-8
-"""A recursive value has converged when its start weighs less: two digits under the 1e-6 it is measured by."""
+_OVERLAY: Mapping[str, Any] = tomllib.loads(resources.files(__package__).joinpath("overlay.toml").read_text(encoding="utf-8"))
+_SERIES_DEFAULTS = {1: ("close",), 2: ("high", "low")}
+"""As in TA-Lib's abstract interface: `close` for one free input, `high` and `low` for two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`source` is TA-Lib's name; bounds are inclusive."""
+    """Bounds are inclusive, those of a choice absent. `description` is TA-Lib's hint."""
 
     name: str
-    source: str
-    type: Literal["int", "float"]
+    type: Literal["int", "float", "choice"]
     default: Value
-    minimum: Value
-    maximum: Value
+    minimum: int | float | None
+    maximum: int | float | None
+    choices: tuple[str, ...]
     aliases: tuple[str, ...]
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """Two parameters of which TA-Lib wants the first below the second (or not above it): it would swap them without a word."""
+
+    first: str
+    second: str
+    strictly: bool
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Indicator:
-    """`weights` gives, for resolved parameters, the weight of the newest value in each smoothing it chains; () for windows."""
+    """One function. `inputs` are the columns it takes, in order; None for one of the caller's choice, which begins as
+    `series_defaults` say. `recursive`: a value depends on more than the bars of its look-back.
+    """
 
     name: str
     function: str
+    call: Callable[..., Any]
     title: str
+    type: Literal["indicator", "pattern"]
     group: str
     aliases: tuple[str, ...]
-    inputs: tuple[str, ...]
+    inputs: tuple[str | None, ...]
+    series_defaults: tuple[str, ...]
     outputs: tuple[str, ...]
     parameters: tuple[Parameter, ...]
+    ordered: tuple[Order, ...]
+    memory: tuple[str, ...]
     formula: str
     reference: str
-    weights: Callable[[Mapping[str, Value]], Sequence[float]]
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -60,129 +74,88 @@ class Indicator:
 
     @property
     def recursive(self) -> bool:
-        return bool(self.weights(self.defaults))
+        return bool(self.memory)
+
+    @property
+    def feature(self) -> Feature | None:
+        """What of a plan it needs beside its name."""
+        return "patterns" if self.type == "pattern" else None
+
+    @property
+    def series_parameters(self) -> tuple[str, ...]:
+        return SERIES_PARAMETERS[: len(self.series_defaults)]
+
+    def arguments(self, values: Mapping[str, Value]) -> list[int | float]:
+        """The values as TA-Lib takes them, in its order."""
+        return [MA_TYPES[value] if isinstance(value, str) else value for value in (values[p.name] for p in self.parameters)]
 
     def lookback(self, values: Mapping[str, Value]) -> int:
-        """Bars before the first value (TA-Lib's `TA_<NAME>_Lookback`)."""
-        function = abstract.Function(self.function)
-        function.set_parameters({parameter.source: values[parameter.name] for parameter in self.parameters})
-        return int(function.lookback)
+        """Bars before the first value."""
+        return _lookback(self.function, tuple(self.arguments(values)))
 
-    def warmup(self, values: Mapping[str, Value]) -> int:
-        """Bars before a value after which it no longer depends on where the input began.
-
-        A window function forgets with its window. A smoothing with weight a keeps (1 - a)^n of its start after n bars; chained
-        ones add up. Measured against 1e-6 from 30 starts this is never too short.
-        """
-        forgetting = (math.ceil(math.log(_FORGOTTEN) / math.log1p(-a)) for a in self.weights(values) if a < 1)
-        return self.lookback(values) + sum(forgetting)
+    def warmup(self, values: Mapping[str, Value]) -> int | None:
+        """Bars before a value after which it no longer depends on where the input began; None when it always does."""
+        return _warmup(self, tuple(values[parameter.name] for parameter in self.parameters))
 
 
-@dataclass(frozen=True, slots=True)
-class _Overlay:
-    """`parameters` maps TA-Lib's names to ours with their bounds; what it leaves out is not offered and keeps its default."""
-
-    name: str
-    function: str
-    parameters: Mapping[str, tuple[str, Value, Value]]
-    outputs: tuple[str, ...]
-    formula: str
-    reference: str
-    aliases: tuple[str, ...] = ()
-    weights: Callable[[Mapping[str, Value]], Sequence[float]] = field(default=lambda _: ())
+# both are asked for at every request, mostly with the values of the one before, and take longer than computing does
+@lru_cache(4096)
+def _lookback(function: str, arguments: tuple[int | float, ...]) -> int:
+    return FUNCTIONS[function].lookback(arguments)
 
 
-def _span(period: Value) -> float:
-    """The weight of an exponential average over `period` bars."""
-    return 2 / (period + 1)
+@lru_cache(4096)
+def _warmup(indicator: Indicator, values: tuple[Value, ...]) -> int | None:
+    named = dict(zip((parameter.name for parameter in indicator.parameters), values, strict=True))
+    forgets = bars_to_forget(indicator.memory, named)
+    return None if forgets is None else indicator.lookback(named) + forgets
 
 
-_OVERLAY = (
-    _Overlay(
-        name="sma",
-        function="SMA",
-        parameters={"timeperiod": ("time_period", 1, _LONGEST_PERIOD)},
-        outputs=("value",),
-        formula="the mean of the last n values",
-        reference="TA-Lib TA_SMA",
-    ),
-    _Overlay(
-        name="ema",
-        function="EMA",
-        parameters={"timeperiod": ("time_period", 1, _LONGEST_PERIOD)},
-        outputs=("value",),
-        formula="e(t) = e(t-1) + 2/(n+1) · (x(t) - e(t-1)), begun with the SMA of the first n values",
-        reference="TA-Lib TA_EMA",
-        weights=lambda values: (_span(values["time_period"]),),
-    ),
-    _Overlay(
-        name="rsi",
-        function="RSI",
-        parameters={"timeperiod": ("time_period", 2, _LONGEST_PERIOD)},
-        outputs=("value",),
-        formula="100 · G/(G + L), G and L the mean gain and loss, smoothed by 1/n and begun with the mean of the first n",
-        reference="J. Welles Wilder, New Concepts in Technical Trading Systems (1978); TA-Lib TA_RSI",
-        weights=lambda values: (1 / values["time_period"],),
-    ),
-    _Overlay(
-        name="macd",
-        function="MACD",
-        parameters={
-            "fastperiod": ("fast_period", 2, _LONGEST_PERIOD),
-            "slowperiod": ("slow_period", 2, _LONGEST_PERIOD),
-            "signalperiod": ("signal_period", 1, _LONGEST_PERIOD),
-        },
-        outputs=("macd", "signal", "histogram"),
-        formula="macd = EMA(fast) - EMA(slow), both begun on the same bar; signal = EMA of macd; histogram = macd - signal",
-        reference="Gerald Appel; TA-Lib TA_MACD",
-        weights=lambda values: (_span(values["slow_period"]), _span(values["signal_period"])),
-    ),
-    _Overlay(
-        name="bbands",
-        function="BBANDS",
-        aliases=("bollinger_bands",),
-        parameters={
-            "timeperiod": ("time_period", 2, _LONGEST_PERIOD),
-            "nbdevup": ("nbdev_up", 0, 100),
-            "nbdevdn": ("nbdev_dn", 0, 100),
-        },
-        outputs=("upper", "middle", "lower"),
-        formula="middle = SMA(n); upper and lower lie k population standard deviations of the last n values from it",
-        reference="John Bollinger, Bollinger on Bollinger Bands (2001); TA-Lib TA_BBANDS",
-    ),
-)
-_SHARED_ALIASES = {"time_period": _PERIOD_ALIASES, "nbdev_up": ("std_dev",), "nbdev_dn": ("std_dev",)}
+def _parameter(option: OptionInfo) -> Parameter:
+    name = _OVERLAY["parameters"].get(option.name, option.name)
+    aliases = tuple(_OVERLAY["parameter_aliases"].get(name, ()))
+    if option.kind == "choice":
+        default = next(ma_type for ma_type, number in MA_TYPES.items() if number == option.default)
+        return Parameter(name, "choice", default, None, None, tuple(MA_TYPES), aliases, option.hint)
+    minimum, maximum = _OVERLAY["bounds"].get(name, (option.minimum, option.maximum))
+    return Parameter(name, option.kind, option.default, minimum, maximum, (), aliases, option.hint)
 
 
-def _entry(overlay: _Overlay) -> Indicator:
-    info = abstract.Function(overlay.function).info
-    parameters = []
-    for source, (name, minimum, maximum) in overlay.parameters.items():
-        default = info["parameters"][source]
-        kind: Literal["int", "float"] = "int" if isinstance(default, int) else "float"
-        parameters.append(Parameter(name, source, kind, default, minimum, maximum, _SHARED_ALIASES.get(name, ())))
+def _entry(info: FunctionInfo, overlay: Mapping[str, Any]) -> Indicator:
+    title = info.title
+    source = _OVERLAY["sources"].get(overlay.get("source"), overlay.get("source"))
     return Indicator(
-        name=overlay.name,
-        function=overlay.function,
-        title=info["display_name"],
-        group=info["group"],
-        aliases=overlay.aliases,
-        inputs=tuple(info["input_names"]),
-        outputs=overlay.outputs,
-        parameters=tuple(parameters),
-        formula=overlay.formula,
-        reference=overlay.reference,
-        weights=overlay.weights,
+        name=info.name.lower(),
+        function=info.name,
+        call=info.call,
+        title=title,
+        type="pattern" if "Output is a candlestick" in info.flags else "indicator",
+        group=info.group,
+        aliases=tuple(overlay.get("aliases", ())),
+        inputs=info.inputs,
+        series_defaults=_SERIES_DEFAULTS.get(info.inputs.count(None), ()),
+        outputs=tuple(overlay.get("outputs", ("value",))),
+        parameters=tuple(_parameter(option) for option in info.options),
+        ordered=tuple(Order(first, second, how == "below") for first, second, how in overlay.get("ordered", ())),
+        memory=tuple(overlay.get("memory", ())),
+        formula=overlay["formula"],
+        reference=f"{source}; TA-Lib TA_{info.name}" if source else f"TA-Lib TA_{info.name}",
     )
 
 
-CATALOGUE: Mapping[str, Indicator] = {overlay.name: _entry(overlay) for overlay in _OVERLAY}
-_BY_ANY_NAME = {name: entry for entry in CATALOGUE.values() for name in (entry.name, *entry.aliases)}
+CATALOGUE: Mapping[str, Indicator] = {
+    name.lower(): _entry(info, _OVERLAY["functions"][name]) for name, info in sorted(FUNCTIONS.items())
+}
+_BY_ANY_NAME: Mapping[str, Indicator] = {name: entry for entry in CATALOGUE.values() for name in (entry.name, *entry.aliases)}
 
 
 def find(name: str) -> Indicator:
     """By name or alias, in any case; `UnknownIndicator`."""
     wanted = name.lower()
     if (entry := _BY_ANY_NAME.get(wanted)) is None:
-        raise UnknownIndicator(name[:64], difflib.get_close_matches(wanted, _BY_ANY_NAME, n=3))
+        raise UnknownIndicator(name[:64], similar(wanted))
     return entry
+
+
+def similar(name: str) -> Sequence[str]:
+    return difflib.get_close_matches(name[:64], _BY_ANY_NAME, n=3)

@@ -1,21 +1,14 @@
-"""One symbol's bars as columns, and an indicator computed over all of them."""
+"""One symbol's bars as columns."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import talib
 
-from indicator_service.domain.catalogue import Indicator, Value
-from shared.local_time import zoned
-
-__all__ = ["Bars", "Floats", "SeriesType", "compute"]
+__all__ = ["Bars", "Floats"]
 
 Floats = npt.NDArray[np.float64]
-SeriesType = Literal["open", "high", "low", "close", "volume"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +35,17 @@ class Bars:
             return list(np.datetime_as_string(self.date))
         return zoned(self.date, self.zone).dt.strftime("%Y-%m-%dT%H:%M:%S%:z").to_list()
 
+    @cached_property
+    def row_heads(self) -> list[bytes]:
+        """The end of the row before and each row's beginning, as JSON."""
+        return [b'},{"date":"%b"' % date.encode("ascii") for date in self.iso_dates]
+
+    @cached_property
+    def value_heads(self) -> list[bytes]:
+        """The same up to the value of the most common rows, those of one output."""
+        return [head + b',"value":' for head in self.row_heads]
+
     @property
     def nbytes(self) -> int:
-        """Of the columns, and of the ISO dates kept beside them."""
-        return 6 * self.close.nbytes + 60 * len(self)
-
-
-def compute(indicator: Indicator, bars: Bars, series_type: SeriesType, values: Mapping[str, Value]) -> dict[str, Floats]:
-    """Each output over every bar, NaN where it has none yet. Always the whole history: a value does not depend on the range."""
-    function = getattr(talib, indicator.function)
-    series = getattr(bars, series_type)
-    computed = function(series, **{parameter.source: values[parameter.name] for parameter in indicator.parameters})
-    return dict(zip(indicator.outputs, computed if isinstance(computed, tuple) else (computed,), strict=True))
+        """Of the columns, and of the dates that are kept as text beside them."""
+        return 6 * self.close.nbytes + 220 * len(self)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-__all__ = ["SECONDS_A_DAY", "Burst", "Entitlements", "Limits", "Plan", "PlanBook", "PlanFileError", "parse_plans"]
+__all__ = ["SECONDS_A_DAY", "Burst", "Entitlements", "Feature", "Limits", "Plan", "PlanBook", "PlanFileError", "parse_plans"]
 
 SECONDS_A_DAY = 86_400
 Feature = Literal["expressions", "screener", "patterns", "custom_indicators"]
@@ -39,8 +39,9 @@ class Entitlements(_Rule):
     batch_series: int = Field(gt=0)
     features: tuple[Feature, ...] = ()
 
-    def allows_indicator(self, name: str) -> bool:
-        return self.indicators == "all" or name in self.indicators
+    def allows_indicator(self, name: str, feature: Feature | None = None) -> bool:
+        """`feature` is what the indicator needs beside its name."""
+        return (self.indicators == "all" or name in self.indicators) and (feature is None or feature in self.features)
 
 
 class Plan(_Rule):
@@ -60,9 +61,9 @@ class PlanBook(_Rule):
             raise ValueError(f"not a tier name: {', '.join(bad)}")
         return self
 
-    def first_tier_with(self, indicator: str) -> str | None:
-        """The lowest tier that may use the indicator."""
-        return self._first(name for name, plan in self.tiers.items() if plan.entitlements.allows_indicator(indicator))
+    def first_tier_with(self, indicator: str, feature: Feature | None = None) -> str | None:
+        """The lowest tier that may use the indicator, and the feature it needs."""
+        return self._first(name for name, plan in self.tiers.items() if plan.entitlements.allows_indicator(indicator, feature))
 
     def first_tier_reaching(self, history_days: int) -> str | None:
         """The lowest tier whose history reaches that many days back."""

@@ -1,0 +1,195 @@
+"""A client's own bars: JSON as it was sent, to columns that TA-Lib may be given. Whatever is unfit is named by bar and column."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from indicator_service.domain.catalogue import Indicator
+from indicator_service.domain.inputs import columns_of
+from indicator_service.domain.request import IndicatorRequest, Parameters, Wanted, checked, parse_parameters
+from indicator_service.domain.series import Bars, Floats
+from shared.errors import InvalidInput
+from shared.paging import Order
+
+__all__ = ["MOST_BARS", "SentBars", "parse_candles"]
+
+MOST_BARS = 50_000
+_PRICES = ("open", "high", "low", "close")
+_COLUMNS = (*_PRICES, "volume")
+_FIRST = np.datetime64("0001-01-01")
+_DAYS = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}\n)+")
+_KNOWN = {"date", *_COLUMNS}
+_UNKNOWN = f"no such column; there are date, {', '.join(_COLUMNS)}"
+_MISSING = object()
+
+
+@dataclass(frozen=True, eq=False)
+class SentBars(Bars):
+    """`sent` are the dates as they will be shown, in the client's own offset."""
+
+    sent: Sequence[str]
+
+    @cached_property
+    def iso_dates(self) -> list[str]:
+        return list(self.sent)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    bars: Any
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    order: Order = "asc"
+    include_ohlc: bool = False
+
+
+def parse_candles(indicator: Indicator, sent: bytes) -> tuple[IndicatorRequest, Bars]:
+    """Raises InvalidInput."""
+    try:
+        document = orjson.loads(sent)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.field("body", msg=f"not JSON: {error}", type_="json_invalid") from None
+    body = checked(_Body, document, ("body",))
+    parameters = parse_parameters(indicator, body.parameters, "body", "parameters")
+    request = IndicatorRequest(parameters, Wanted(order=body.order, include_ohlc=body.include_ohlc))
+    return request, _bars(body.bars, _needed(parameters, include_ohlc=body.include_ohlc), indicator.name)
+
+
+def _needed(parameters: Parameters, *, include_ohlc: bool) -> set[str]:
+    names = {name for name in parameters.indicator.inputs if name is not None}
+    for series_type in parameters.series:
+        names.update(columns_of(series_type))
+    return names | set(_PRICES if include_ohlc else ())
+
+
+def _bars(sent: Any, needed: set[str], indicator: str) -> SentBars:
+    table = _Table.of(sent)
+    dates, shown = table.dates()
+    for name in sorted(needed - table.columns.keys()):
+        raise InvalidInput.field("body", "bars", name, msg=f"{indicator} needs it", type_="missing")
+    columns = {name: table.numbers(name) if name in table.columns else np.full(len(dates), np.nan) for name in _COLUMNS}
+    return SentBars(symbol="", data_version="", date=dates, sent=shown, **columns)
+
+
+class _Table:
+    """Columns of one length, and where a fault in them stands in what was sent: rows of objects, or an object of columns."""
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], *, by_row: bool) -> None:
+        self.columns = columns
+        self._by_row = by_row
+
+    @classmethod
+    def of(cls, sent: Any) -> "_Table":
+        table = cls._of_rows(sent) if isinstance(sent, list) else cls._of_columns(sent)
+        if "date" not in table.columns:
+            raise InvalidInput.field("body", "bars", "date", msg="every bar has a date", type_="missing")
+        count = len(table.columns["date"])
+        if count > MOST_BARS:
+            raise InvalidInput.field("body", "bars", msg=f"{count} bars; at most {MOST_BARS}", type_="too_long")
+        if count == 0:
+            raise InvalidInput.field("body", "bars", msg="no bars", type_="too_short")
+        return table
+
+    @classmethod
+    def _of_rows(cls, rows: list[Any]) -> "_Table":
+        if len(rows) > MOST_BARS:
+            raise InvalidInput.field("body", "bars", msg=f"{len(rows)} bars; at most {MOST_BARS}", type_="too_long")
+        names: set[str] = set()
+        for at, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise InvalidInput.field("body", "bars", at, msg="not an object", type_="dict_type")
+            if not row.keys() <= _KNOWN:
+                raise InvalidInput.field("body", "bars", at, min(row.keys() - _KNOWN), msg=_UNKNOWN, type_="extra_forbidden")
+            names |= row.keys()
+        if not rows:
+            return cls({"date": []}, by_row=True)
+        table = cls({name: [row.get(name, _MISSING) for row in rows] for name in sorted(names)}, by_row=True)
+        for name, column in table.columns.items():
+            if _MISSING in column:
+                raise table.fault(name, column.index(_MISSING), "missing", "missing")
+        return table
+
+    @classmethod
+    def _of_columns(cls, columns: Any) -> "_Table":
+        if not isinstance(columns, dict):
+            raise InvalidInput.field("body", "bars", msg="neither bars nor columns", type_="list_type")
+        for name, column in columns.items():
+            if name not in _KNOWN:
+                raise InvalidInput.field("body", "bars", name, msg=_UNKNOWN, type_="extra_forbidden")
+            if not isinstance(column, list):
+                raise InvalidInput.field("body", "bars", name, msg="not an array", type_="list_type")
+        for name, column in columns.items():
+            if "date" in columns and len(column) != len(columns["date"]):
+                raise InvalidInput.field("body", "bars", name, msg="not as long as date", type_="value_error")
+        return cls(columns, by_row=False)
+
+    def fault(self, name: str, at: int, msg: str, type_: str = "value_error") -> InvalidInput:
+        return InvalidInput.field("body", "bars", *((at, name) if self._by_row else (name, at)), msg=msg, type_=type_)
+
+    def numbers(self, name: str) -> Floats:
+        values = self.columns[name]
+        if not set(map(type, values)) <= {int, float}:
+            at = next(at for at, value in enumerate(values) if type(value) not in {int, float})
+            raise self.fault(name, at, "not a number", "float_type")
+        column = np.array(values, dtype=np.float64)
+        for bad, reason in (
+            (~np.isfinite(column), "not finite"),
+            (column < 0, "negative"),
+            ((column == 0) & (name in _PRICES), "a price is above 0"),
+        ):
+            if bad.any():
+                raise self.fault(name, int(bad.argmax()), reason)
+        return column
+
+    def dates(self) -> tuple[npt.NDArray[np.datetime64], Sequence[str]]:
+        """Days, or seconds in UTC, ascending; and how each is shown."""
+        sent = self.columns["date"]
+        for at, text in enumerate(sent):
+            if not isinstance(text, str):
+                raise self.fault("date", at, "not a date", "date_type")
+        # as the first is, so are the others to be
+        dates, shown = self._days(sent) if len(sent[0]) == len("2013-01-02") else self._moments(sent)
+        later = dates[1:] > dates[:-1]
+        if not later.all():
+            raise self.fault("date", int(later.argmin()) + 1, "not after the one before")
+        return dates, shown
+
+    def _days(self, sent: Sequence[str]) -> tuple[npt.NDArray[np.datetime64], Sequence[str]]:
+        # numpy reads much more than days, so only what it would write is one
+        if _DAYS.fullmatch("".join(f"{text}\n" for text in sent)):
+            try:
+                dates = np.array(sent, dtype="datetime64[D]")
+            except ValueError:
+                pass  # as the thirtieth of February
+            else:
+                if dates.min() >= _FIRST:
+                    return dates, sent
+        at = next(at for at, text in enumerate(sent) if not _is_day(text))
+        raise self.fault("date", at, "not a date (2013-01-02)", "date_parsing")
+
+    def _moments(self, sent: Sequence[str]) -> tuple[npt.NDArray[np.datetime64], Sequence[str]]:
+        moments = []
+        for at, text in enumerate(sent):
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                raise self.fault("date", at, "not a time (2013-01-02T09:30:00-05:00)", "datetime_parsing") from None
+            if moment.tzinfo is None or moment.microsecond:
+                raise self.fault("date", at, "a time has an offset, and no fractions of a second", "timezone_aware")
+            moments.append(moment)
+        seconds = np.array([int(moment.timestamp()) for moment in moments], dtype="datetime64[s]")
+        return seconds, [moment.isoformat() for moment in moments]
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

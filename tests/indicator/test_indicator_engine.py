@@ -1,0 +1,135 @@
+"""Values and rows: TA-Lib's to the last bit, the same whatever the range, the page, the order or the format."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indicator_service.domain.answer import Scope
+from indicator_service.domain.catalogue import CATALOGUE
+from indicator_service.domain.engine import Outputs, compute, takes_long
+from indicator_service.domain.inputs import series_of
+from indicator_service.domain.request import Parameters, parse_request
+from indicator_service.domain.rows import json_rows, table_columns
+from indicator_service.domain.series import Bars
+from shared.formats import table_of
+from shared.limits.history import HistoryWindow
+from tests.indicator.samples import any_parameters, defaults, part, rows_of, sample, seeded, ta_lib
+from tests.support.sample import SYMBOLS
+
+COLUMNS = ("open", "high", "low", "close")
+
+
+def computed(parameters: Parameters, bars: Bars) -> Outputs:
+    inputs = [series_of(bars, name) for name in parameters.series]
+    return compute(parameters.indicator, bars, inputs, parameters.values)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_values_are_ta_libs_to_the_last_bit(symbol: str) -> None:
+    """Every function, at the defaults and for three random sets of parameters."""
+    bars, random_ = sample(symbol), seeded(symbol)
+    for indicator in CATALOGUE.values():
+        for parameters in (defaults(indicator), *(any_parameters(indicator, random_) for _ in range(3))):
+            outputs = computed(parameters, bars)
+            for name, expected in zip(indicator.outputs, ta_lib(parameters, bars), strict=True):
+                assert outputs.columns[name].dtype == expected.dtype
+                np.testing.assert_array_equal(outputs.columns[name], expected, err_msg=f"{parameters}")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_few_bars_are_enough_to_answer_and_too_few_for_a_value(count: int) -> None:
+    bars = part(sample("FB"), slice(count))
+    for indicator in CATALOGUE.values():
+        outputs = computed(defaults(indicator), bars)
+        rows = orjson.loads(json_rows(bars, outputs, slice(0, count), include_ohlc=False))
+        assert len(rows) == count
+        if indicator.lookback(indicator.defaults) >= count:
+            assert {value for row in rows for name, value in row.items() if name != "date"} == {None}, indicator.name
+
+
+def test_a_period_at_its_bound_has_no_value_and_is_no_danger() -> None:
+    bars = sample("FB")
+    for indicator in CATALOGUE.values():
+        longest = {p.name: int(p.maximum or 0) - (p.name == "fast_period") for p in indicator.parameters if p.type == "int"}
+        if longest:
+            outputs = computed(Parameters(indicator, indicator.defaults | longest, indicator.series_defaults), bars)
+            assert all(len(column) == len(bars) for column in outputs.columns.values())
+            assert outputs.begin > len(bars) or indicator.name == "mavp"
+
+
+def test_a_call_that_looks_at_long_windows_of_many_bars_is_left_to_a_thread() -> None:
+    percentile, bars = CATALOGUE["percentile"], sample("AAPL")
+    assert not takes_long(percentile, bars, percentile.defaults)
+    assert takes_long(percentile, bars, percentile.defaults | {"time_period": 10_000})
+
+
+@given(
+    name=st.sampled_from(["rsi", "macd", "supertrend", "fractal", "acos", "cdldoji", "ha", "div"]),
+    first=st.integers(0, 284),
+    length=st.integers(0, 284),
+    descending=st.booleans(),
+    include_ohlc=st.booleans(),
+)
+def test_rows_are_the_bytes_of_orjson_on_dicts_and_the_values_of_every_format(
+    *, name: str, first: int, length: int, descending: bool, include_ohlc: bool
+) -> None:
+    bars, indicator = sample("FB"), CATALOGUE[name]
+    outputs = computed(defaults(indicator), bars)
+    end = min(first + length, len(bars))
+    rows = slice(end - 1, first - 1 if first else None, -1) if descending and end > first else slice(first, end)
+    ohlc = list(zip(*(getattr(bars, column).tolist() for column in COLUMNS), strict=True)) if include_ohlc else [()] * len(bars)
+    whole = [
+        dict(zip(("date", *(COLUMNS if include_ohlc else ()), *indicator.outputs), (date, *prices, *values), strict=True))
+        for date, prices, values in zip(bars.iso_dates, ohlc, rows_of(outputs, outputs.begin), strict=True)
+    ]
+    assert json_rows(bars, outputs, rows, include_ohlc=include_ohlc) == orjson.dumps(whole[rows])
+    table = table_of(table_columns(bars, outputs, rows, include_ohlc=include_ohlc))
+    assert [{**row, "date": str(row["date"])} for row in table.to_dicts()] == whole[rows]
+
+
+def test_whole_numbers_stay_whole_in_a_table() -> None:
+    outputs = computed(defaults(CATALOGUE["supertrend"]), sample("FB"))
+    table = table_of(table_columns(sample("FB"), outputs, slice(0, 20), include_ohlc=False))
+    assert table.schema == {"date": pl.Date, "supertrend": pl.Float64, "trend": pl.Int32}
+    assert table["trend"].null_count() == outputs.begin
+
+
+FB_DATES = st.dates(sample("FB").date[0].item(), sample("FB").date[-1].item()) | st.none()
+
+
+@given(
+    start=FB_DATES,
+    end=FB_DATES,
+    limit=st.integers(1, 70),
+    order=st.sampled_from(["asc", "desc"]),
+    name=st.sampled_from(["sma", "adx", "minmaxindex", "cdlengulfing"]),
+)
+def test_a_value_is_the_same_whatever_the_range_the_page_and_the_order(
+    *, start: Any, end: Any, limit: int, order: str, name: str
+) -> None:
+    bars, indicator = sample("FB"), CATALOGUE[name]
+    outputs = computed(defaults(indicator), bars)
+    whole = dict(zip(bars.iso_dates, rows_of(outputs, outputs.begin), strict=True))
+    if start and end and start > end:
+        start, end = end, start
+    query = {"symbol": "FB", "limit": str(limit), "order": order}
+    query |= {"start_date": str(start)} if start else {}
+    query |= {"end_date": str(end)} if end else {}
+    rows: list[dict[str, Any]] = []
+    while True:
+        request = parse_request(indicator, query.items())
+        scope = Scope(request, bars, HistoryWindow(request.wanted.start, None, clamped=False), "any")
+        answer = orjson.loads(scope.document(outputs))
+        assert answer["data_points"] == len(answer["data"]) <= limit
+        rows += answer["data"]
+        if answer["next_cursor"] is None:
+            break
+        query["cursor"] = answer["next_cursor"]
+    wanted = [date for date in whole if (not start or date >= str(start)) and (not end or date <= str(end))]
+    assert [row["date"] for row in rows] == (wanted if order == "asc" else wanted[::-1])
+    assert all(tuple(row[output] for output in indicator.outputs) == whole[row["date"]] for row in rows)

@@ -152,6 +152,18 @@ async def test_a_quota_is_spent_by_data_calls_alone(gateway: httpx.AsyncClient, 
     assert (await gateway.get("/api/v1/usage", headers=headers)).status_code == 200
 
 
+async def test_an_explanation_costs_nothing_and_is_not_kept(gateway: httpx.AsyncClient, origin: Origin, market: Market) -> None:
+    headers, _ = origin.new_person("tiny")
+    path = f"/api/v1/indicators/sma?symbol={market.symbol}"
+    for number in range(1, 6):
+        answer = await gateway.get(f"{path}&explain=true", headers=headers)
+        assert (answer.status_code, len(origin.calls)) == (200, number)
+        assert "ratelimit" not in answer.headers
+    assert (await gateway.get(path, headers=headers)).headers["ratelimit"].startswith('"day";r=2')
+    # a POST computes, whatever its query says
+    assert "ratelimit" in (await gateway.post(f"{path}&explain=true", headers=headers)).headers
+
+
 async def test_what_the_edge_refuses_costs_nothing(gateway: httpx.AsyncClient, origin: Origin, redis: Redis) -> None:
     headers, person = origin.new_person("tiny")
     problem(await gateway.post("/api/v1/bars/A", headers=headers, content=b"x" * (2 << 20)), 413)

@@ -67,3 +67,26 @@ def test_no_path_with_a_dotted_or_empty_segment_is_routed(segments: list[str]) -
     route = route_of(("/" + "/".join(segments)).encode())
     if {"..", ".", "", "%2e%2e"} & set(segments):
         assert route is None
+
+
+@pytest.mark.parametrize(
+    ("target", "free"),
+    [
+        ("/api/v1/indicators/rsi?symbol=AAPL&explain=true", True),
+        ("/api/v1/indicators/rsi?%65xplain=true&symbol=AAPL", True),
+        ("/api/v1/indicators/rsi?symbol=AAPL", False),
+        ("/api/v1/indicators/rsi?explain=false", False),
+        ("/api/v1/indicators/rsi?explain=1", False),
+        ("/api/v1/indicators/rsi?explain=", False),
+        ("/api/v1/indicators/rsi?explain=true&explain=true", False),
+        ("/api/v1/indicators/rsi?explain=true&explain=false", False),
+        ("/api/v1/indicators/rsi?Explain=true", False),
+        ("/api/v1/indicators/rsi?explain=true;explain=false", False),
+        ("/api/v1/bars/AAPL?explain=true", False),
+    ],
+)
+def test_asking_what_it_would_cost_is_free(target: str, free: bool) -> None:
+    path, _, query = target.partition("?")
+    route = route_of(path.encode())
+    assert route is not None
+    assert route.is_free(query.encode()) == free

@@ -88,6 +88,9 @@ class Edge:
         request = await self._outgoing(route, exchange, principal, plan.entitlements)
         if route.access == "account":
             await self._forward(route, exchange, request)
+        elif exchange.method == "GET" and route.is_free(exchange.query):
+            async with self._admission.slot(principal, plan):
+                await self._forward(route, exchange, request)
         elif exchange.method == "GET":
             await self._read(route, exchange, request, principal, plan)
         else:

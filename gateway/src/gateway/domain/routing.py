@@ -11,6 +11,7 @@ or percent-encoded (`//`, `..`, `%2f`) matches no route, and no two parsers can 
 import re
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import parse_qsl
 
 __all__ = ["AUTH", "DATA", "INDICATOR", "RATELIMIT", "Route", "route_of"]
 
@@ -26,6 +27,8 @@ _PLAIN = re.compile(rb"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
 class Route:
     """`path` itself, and everything beneath it unless `alone`.
 
+    One that `explains` says with `explain=true` what a GET would cost, and that is free.
+
     A body is read whole before anybody is asked; with `upload_bytes` it goes on as it comes, up to so many, and `timeout_s`
     is the longest wait for what becomes of it.
     """
@@ -34,11 +37,21 @@ class Route:
     service: str
     access: Literal["open", "account", "data"]
     alone: bool = False
+    explains: bool = False
     upload_bytes: int | None = None
     timeout_s: float | None = None
 
     def matches(self, path: str) -> bool:
         return path == self.path or (not self.alone and path.startswith(f"{self.path}/"))
+
+    def is_free(self, query: bytes) -> bool:
+        """Whether a GET with this query only asks what it would cost.
+
+        One `explain` and that `true`: whatever else a service would take for a yes is paid for, and one that reads the query
+        otherwise cannot be made to compute for nothing.
+        """
+        sent = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        return self.explains and [value for name, value in sent if name == "explain"] == ["true"]
 
 
 ROUTES = (
@@ -51,7 +64,7 @@ ROUTES = (
     Route("/api/v1/admin/users", AUTH, "account"),
     Route("/api/v1/usage", RATELIMIT, "account"),
     Route("/api/v1/indicators", INDICATOR, "account", alone=True),  # the catalogue costs nothing
-    Route("/api/v1/indicators", INDICATOR, "data"),
+    Route("/api/v1/indicators", INDICATOR, "data", explains=True),
     Route("/api/v1/symbols", DATA, "data"),
     Route("/api/v1/bars", DATA, "data"),
     Route("/api/v1/data/import", DATA, "account", alone=True, upload_bytes=256 << 20, timeout_s=120),

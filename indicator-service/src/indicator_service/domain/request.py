@@ -43,7 +43,9 @@ class Query(BaseModel):
     cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None
     include_ohlc: Annotated[bool, Field(description="adds each row's open, high, low and close")] = False
     format: FormatChoice = None
-    explain: Annotated[bool, Field(description="says what it would cost and read; computes nothing and costs nothing")] = False
+    explain: Annotated[bool, Field(description="`true` says what it would cost and read; computes nothing and costs nothing")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ WORKERS ?= 2
 
 .PHONY: help
 help: ## what can be done here
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	@test -n "$(PYTHON)" || { echo "Kalpi needs Python 3.11 or newer; none was found. Name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
@@ -61,6 +61,10 @@ bench: $(READY) ## measure: how long a start takes, what an answer costs
 .PHONY: bench-data
 bench-data: $(READY) ## measure: the bar store at 5,000 symbols of 20 years, reads and imports
 	@$(BIN)/python -m benchmarks.data
+
+.PHONY: bench-indicators
+bench-indicators: $(READY) ## measure: an indicator inside the service, beside the floor, Polars and pandas-ta-classic
+	@$(BIN)/python -m benchmarks.indicators
 
 .PHONY: openapi
 openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves

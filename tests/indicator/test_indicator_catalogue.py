@@ -147,6 +147,7 @@ def forgets(parameters: Parameters, whole_name: str, starts: range) -> None:
 def test_after_its_warmup_a_value_no_longer_depends_on_where_the_input_began(indicator: Indicator) -> None:
     if indicator.memory == ("forever",):
         assert indicator.name in CUMULATIVE | ON_A_PATH
+        assert indicator.warmup(indicator.defaults) is None
         return
     for name in ("AAPL", "1"):
         forgets(defaults(indicator), name, range(50, 1550, 50))
@@ -159,6 +160,15 @@ def test_that_holds_for_any_parameters(indicator: Indicator) -> None:
         parameters = any_parameters(indicator, random_)
         if indicator.warmup(parameters.values) is not None:
             forgets(parameters, str(seed), range(37, 1600, 311))
+
+
+@pytest.mark.parametrize("name", sorted(ON_A_PATH))
+def test_paths_from_different_starts_do_meet_though_nothing_makes_them(name: str) -> None:
+    for bars in (sample("AAPL"), sample("IBM"), walk(1, 3300, 0.01)):
+        whole = ta_lib(defaults(CATALOGUE[name]), bars)[0]
+        for start in range(50, 1550, 50):
+            later = ta_lib(defaults(CATALOGUE[name]), part(bars, slice(start, None)))[0]
+            np.testing.assert_allclose(later[200:], whole[start + 200 :], rtol=1e-6)
 
 
 @EVERY

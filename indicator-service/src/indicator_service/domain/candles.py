@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,6 @@ _FIRST = np.datetime64("0001-01-01")
 _DAYS = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}\n)+")
 _KNOWN = {"date", *_COLUMNS}
 _UNKNOWN = f"no such column; there are date, {', '.join(_COLUMNS)}"
-_MISSING = object()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,31 +89,41 @@ class _Table:
         table = cls._of_rows(sent) if isinstance(sent, list) else cls._of_columns(sent)
         if "date" not in table.columns:
             raise InvalidInput.field("body", "bars", "date", msg="every bar has a date", type_="missing")
-        count = len(table.columns["date"])
-        if count > MOST_BARS:
-            raise InvalidInput.field("body", "bars", msg=f"{count} bars; at most {MOST_BARS}", type_="too_long")
-        if count == 0:
-            raise InvalidInput.field("body", "bars", msg="no bars", type_="too_short")
+        if not table.columns["date"]:
+            raise _unfit("no bars", "too_short")
+        if len(table.columns["date"]) > MOST_BARS:
+            raise _unfit(f"more than {MOST_BARS} bars", "too_long")
         return table
 
     @classmethod
     def _of_rows(cls, rows: list[Any]) -> "_Table":
+        if not rows:
+            raise _unfit("no bars", "too_short")
         if len(rows) > MOST_BARS:
-            raise InvalidInput.field("body", "bars", msg=f"{len(rows)} bars; at most {MOST_BARS}", type_="too_long")
+            raise _unfit(f"more than {MOST_BARS} bars", "too_long")
+        names = rows[0].keys() if isinstance(rows[0], dict) else set()
+        alike = set(map(type, rows)) <= {dict} and set(map(len, rows)) <= {len(names)} and names <= _KNOWN
+        try:
+            if alike:
+                return cls({name: [row[name] for row in rows] for name in names}, by_row=True)
+        except KeyError:
+            pass
+        raise cls._unlike(rows)
+
+    @classmethod
+    def _unlike(cls, rows: list[Any]) -> InvalidInput:
+        """Of rows that are not objects with the same known names: the first fault."""
         names: set[str] = set()
+        for row in rows:
+            names |= row.keys() & _KNOWN if isinstance(row, dict) else set()
         for at, row in enumerate(rows):
             if not isinstance(row, dict):
-                raise InvalidInput.field("body", "bars", at, msg="not an object", type_="dict_type")
-            if not row.keys() <= _KNOWN:
-                raise InvalidInput.field("body", "bars", at, min(row.keys() - _KNOWN), msg=_UNKNOWN, type_="extra_forbidden")
-            names |= row.keys()
-        if not rows:
-            return cls({"date": []}, by_row=True)
-        table = cls({name: [row.get(name, _MISSING) for row in rows] for name in sorted(names)}, by_row=True)
-        for name, column in table.columns.items():
-            if _MISSING in column:
-                raise table.fault(name, column.index(_MISSING), "missing", "missing")
-        return table
+                return InvalidInput.field("body", "bars", at, msg="not an object", type_="dict_type")
+            for name in row.keys() - _KNOWN:
+                return InvalidInput.field("body", "bars", at, name[:64], msg=_UNKNOWN, type_="extra_forbidden")
+            for name in sorted(names - row.keys()):
+                return InvalidInput.field("body", "bars", at, name, msg="missing, though other bars have it", type_="missing")
+        raise AssertionError("every row has the same known names")
 
     @classmethod
     def _of_columns(cls, columns: Any) -> "_Table":
@@ -139,21 +148,19 @@ class _Table:
             at = next(at for at, value in enumerate(values) if type(value) not in {int, float})
             raise self.fault(name, at, "not a number", "float_type")
         column = np.array(values, dtype=np.float64)
-        for bad, reason in (
-            (~np.isfinite(column), "not finite"),
-            (column < 0, "negative"),
-            ((column == 0) & (name in _PRICES), "a price is above 0"),
-        ):
-            if bad.any():
-                raise self.fault(name, int(bad.argmax()), reason)
+        # NaN is not above anything
+        fit = np.isfinite(column) & (column > 0 if name in _PRICES else column >= 0)
+        if not fit.all():
+            at = int(fit.argmin())
+            raise self.fault(name, at, "negative" if column[at] < 0 else "not finite" if column[at] else "a price is above 0")
         return column
 
     def dates(self) -> tuple[npt.NDArray[np.datetime64], Sequence[str]]:
         """Days, or seconds in UTC, ascending; and how each is shown."""
         sent = self.columns["date"]
-        for at, text in enumerate(sent):
-            if not isinstance(text, str):
-                raise self.fault("date", at, "not a date", "date_type")
+        if set(map(type, sent)) != {str}:
+            at = next(at for at, text in enumerate(sent) if not isinstance(text, str))
+            raise self.fault("date", at, "not a date", "date_type")
         # as the first is, so are the others to be
         dates, shown = self._days(sent) if len(sent[0]) == len("2013-01-02") else self._moments(sent)
         later = dates[1:] > dates[:-1]
@@ -163,7 +170,7 @@ class _Table:
 
     def _days(self, sent: Sequence[str]) -> tuple[npt.NDArray[np.datetime64], Sequence[str]]:
         # numpy reads much more than days, so only what it would write is one
-        if _DAYS.fullmatch("".join(f"{text}\n" for text in sent)):
+        if _DAYS.fullmatch("\n".join((*sent, ""))):
             try:
                 dates = np.array(sent, dtype="datetime64[D]")
             except ValueError:
@@ -181,11 +188,16 @@ class _Table:
                 moment = datetime.fromisoformat(text)
             except ValueError:
                 raise self.fault("date", at, "not a time (2013-01-02T09:30:00-05:00)", "datetime_parsing") from None
-            if moment.tzinfo is None or moment.microsecond:
-                raise self.fault("date", at, "a time has an offset, and no fractions of a second", "timezone_aware")
+            offset = moment.utcoffset()
+            if offset is None or moment.microsecond or offset % timedelta(minutes=1):
+                raise self.fault("date", at, "a time has an offset in minutes, and no fractions of a second", "timezone_aware")
             moments.append(moment)
         seconds = np.array([int(moment.timestamp()) for moment in moments], dtype="datetime64[s]")
         return seconds, [moment.isoformat() for moment in moments]
+
+
+def _unfit(msg: str, type_: str) -> InvalidInput:
+    return InvalidInput.field("body", "bars", msg=msg, type_=type_)
 
 
 def _is_day(text: str) -> bool:

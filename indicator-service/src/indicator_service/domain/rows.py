@@ -1,7 +1,8 @@
 """Rows of an answer: as JSON text, and as columns for the other formats.
 
-As JSON they are the bytes that orjson gives for a list of row dicts, in less than half its time: each output is written at once,
-as an array, then its pieces are laid between the dates, which are kept as text for as long as the bars are.
+As JSON they are the bytes that orjson gives for a list of row dicts, in half its time or less. orjson writes the numbers, row by
+row as one array. Each comma in it is then replaced by what stands between two numbers, which leaves room for the dates, and the
+dates are copied there all at once: numpy sees a text as overlapping cells, one beginning at each byte.
 """
 
 from collections.abc import Mapping
@@ -18,28 +19,50 @@ from indicator_service.domain.series import Bars
 __all__ = ["json_rows", "table_columns"]
 
 _OHLC = ("open", "high", "low", "close")
+_OPENING = b'{"date":"'
 
 
 def json_rows(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> bytes:
     """`[{"date":…,"<output>":…},…]`; NaN, infinities and what is before the first value are null."""
-    columns = _columns(bars, outputs, include_ohlc=include_ohlc)
-    if tuple(columns) == ("value",):
-        heads, names = bars.value_heads[rows], [b""]
-    else:
-        heads, names = bars.row_heads[rows], [b',"%b":' % name.encode() for name in columns]
-    if not heads:
+    dates = bars.date_cells[rows]
+    if not len(dates):
         return b"[]"
-    # per row: where it begins, then a name and a value for each column; the only column's name is part of where it begins
-    width = 1 + 2 * len(names) if names[0] else 2
-    parts: list[bytes] = [b""] * (width * len(heads))
-    parts[0::width] = heads
-    for at, (name, column) in enumerate(zip(names, columns.values(), strict=True)):
-        if name:
-            parts[1 + 2 * at :: width] = [name] * len(heads)
-        parts[width - 2 * (len(names) - at) + 1 :: width] = _texts(column, rows, outputs.begin)
-    parts[0] = b"[" + parts[0][2:]
-    parts.append(b"}]")
-    return b"".join(parts)
+    columns = _columns(bars, outputs, include_ohlc=include_ohlc)
+    first, *others = (b'"%b":' % name.encode() for name in columns)
+    numbers = _numbers(list(columns.values()), rows, outputs.begin)
+    commas = np.flatnonzero(np.frombuffer(numbers, np.uint8) == ord(","))
+    for at in range(len(others)):  # those inside a row become 0, 1 …, for each is replaced by another name
+        np.frombuffer(numbers, np.uint8)[commas[at :: len(columns)]] = at
+    head = _OPENING + dates[:1].tobytes() + b'",' + first
+    written = bytearray().join((b"[", head, numbers.replace(b",", b"}," + head), b"}]"))
+    for at, name in enumerate(others):
+        written = written.replace(bytes((at,)), b"," + name)
+    # so far every row has the first one's date; a row begins behind a comma, and each before it has grown by the same
+    places = commas[len(others) :: len(columns)]
+    grown = len(head) + 1 + sum(map(len, others))
+    places = places + np.arange(grown + 2 + len(_OPENING), grown * len(dates) + 2 + len(_OPENING), grown)
+    np.ndarray((len(written) - dates.itemsize + 1,), dates.dtype, written, strides=(1,))[places] = dates[1:]
+    return bytes(written)
+
+
+def _numbers(columns: list[Column], rows: slice, begin: int) -> bytearray:
+    """The numbers of each row, one row after the other, with commas between."""
+    if all(column.dtype.kind == "f" for column in columns):
+        table = columns[0][rows] if len(columns) == 1 else np.stack([column[rows] for column in columns], axis=1)
+        return bytearray(_array(table.ravel()))
+    count = len(columns[0][rows])
+    numbers = [b""] * (count * len(columns))
+    for at, column in enumerate(columns):
+        texts = _array(column[rows]).split(b",")
+        if column.dtype.kind == "i":
+            for early in np.flatnonzero(np.arange(len(column))[rows] < begin):
+                texts[early] = b"null"
+        numbers[at :: len(columns)] = texts
+    return bytearray(b",".join(numbers))
+
+
+def _array(numbers: npt.NDArray[Any]) -> bytes:
+    return orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
 def table_columns(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> dict[str, Any]:
@@ -48,24 +71,15 @@ def table_columns(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bo
     return {"date": _dates(bars.date[rows]), **{name: _nullable(column, outputs.begin)[rows] for name, column in columns.items()}}
 
 
+def _columns(bars: Bars, outputs: Outputs, *, include_ohlc: bool) -> Mapping[str, Column]:
+    return {**({name: getattr(bars, name) for name in _OHLC} if include_ohlc else {}), **outputs.columns}
+
+
 def _dates(dates: npt.NDArray[np.datetime64]) -> Any:
     """Days as they are; moments in milliseconds, the coarsest unit that Arrow readers and Polars share, and in UTC."""
     if dates.dtype == np.dtype("datetime64[D]"):
         return dates
     return pl.Series(dates.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
-
-
-def _columns(bars: Bars, outputs: Outputs, *, include_ohlc: bool) -> Mapping[str, Column]:
-    return {**({name: getattr(bars, name) for name in _OHLC} if include_ohlc else {}), **outputs.columns}
-
-
-def _texts(column: Column, rows: slice, begin: int) -> list[bytes]:
-    shown = np.ascontiguousarray(column[rows])
-    texts = orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    if shown.dtype.kind == "i":
-        for at in np.flatnonzero(np.arange(len(column))[rows] < begin):
-            texts[at] = b"null"
-    return texts
 
 
 def _nullable(column: Column, begin: int) -> Any:

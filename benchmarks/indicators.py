@@ -1,0 +1,198 @@
+"""What an indicator costs inside the service: 750 bars of a stored symbol, computed and written. Run by `make bench-indicators`.
+
+The floor is what nobody can do without: TA-Lib on the symbol's whole history, a slice, and orjson writing the same values and
+dates as two arrays. Figures are of the processor's time, medians of rounds in turn, to be compared in one run; those of
+pandas-ta-classic come from a process of its own, in an environment made for it and thrown away.
+"""
+
+import io
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import orjson
+import polars as pl
+import talib
+from rich.console import Console
+from rich.table import Table
+
+from indicator_service.domain.answer import Scope
+from indicator_service.domain.candles import parse_candles
+from indicator_service.domain.catalogue import CATALOGUE
+from indicator_service.domain.engine import compute
+from indicator_service.domain.inputs import series_of
+from indicator_service.domain.request import IndicatorRequest, parse_request
+from indicator_service.domain.rows import json_rows
+from indicator_service.domain.series import Bars
+from shared.limits.history import HistoryWindow
+from tests.indicator.samples import sample
+
+ROWS = 750
+ROUNDS = 15
+TIMES = 200
+_PANDAS_TA = "pandas-ta-classic"
+_WHOLE = HistoryWindow(None, None, clamped=False)
+
+Work = Callable[[], object]
+
+
+def medians_us(works: Mapping[str, Work]) -> dict[str, float]:
+    rounds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            began = time.process_time()
+            for _ in range(TIMES):
+                work()
+            rounds[name].append((time.process_time() - began) / TIMES * 1e6)
+    return {name: statistics.median(figures) for name, figures in rounds.items()}
+
+
+def answered(request: IndicatorRequest, bars: Bars) -> bytes:
+    """As the route does it, once the request is parsed and the bars are there."""
+    parameters = request.parameters
+    scope = Scope(request, bars, HistoryWindow(request.wanted.start, None, clamped=False), "premium")
+    inputs = [series_of(bars, name) for name in parameters.series]
+    return scope.document(compute(parameters.indicator, bars, inputs, parameters.values))
+
+
+def works_of_rsi(bars: Bars) -> dict[str, Work]:
+    rows = slice(len(bars) - ROWS, len(bars))
+    request = parse_request(CATALOGUE["rsi"], [("symbol", bars.symbol), ("start_date", bars.iso_dates[rows.start])])
+    outputs = compute(CATALOGUE["rsi"], bars, [bars.close], {"time_period": 14})
+    dates = orjson.Fragment(orjson.dumps(bars.iso_dates[rows]))
+    frame = pl.DataFrame({"date": bars.date, "close": bars.close})
+
+    def floor() -> bytes:
+        values = talib.RSI(bars.close, 14)[rows]
+        return orjson.dumps({"date": dates, "value": values}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def row_dicts() -> bytes:
+        values = talib.RSI(bars.close, 14)[rows]
+        dated = zip(bars.iso_dates[rows], values.tolist(), strict=True)
+        return orjson.dumps([{"date": date, "value": value} for date, value in dated])
+
+    def polars_rsi() -> pl.DataFrame:
+        change = pl.col("close").diff()
+        up, down = (part.ewm_mean(alpha=1 / 14, adjust=False) for part in (change.clip(0, None), (-change).clip(0, None)))
+        return frame.select("date", (100 * up / (up + down)).alias("value"))
+
+    def polars_json() -> bytes:
+        buffer = io.BytesIO()
+        polars_rsi().slice(rows.start, ROWS).write_json(buffer)
+        return buffer.getvalue()
+
+    return {
+        "floor": floor,
+        "service: page, RSI, rows, document": lambda: answered(request, bars),
+        "  of which the rows as JSON": lambda: json_rows(bars, outputs, rows, include_ohlc=False),
+        "  of which RSI": lambda: compute(CATALOGUE["rsi"], bars, [bars.close], {"time_period": 14}),
+        "  parsing the request comes before": lambda: parse_request(
+            CATALOGUE["rsi"], [("symbol", "AAPL"), ("time_period", "14")]
+        ),
+        "TA-Lib and a dict for each row": row_dicts,
+        "Polars, eager: RSI": polars_rsi,
+        "Polars, eager: RSI to JSON": polars_json,
+    }
+
+
+def works_of_macd(bars: Bars) -> dict[str, Work]:
+    rows = slice(len(bars) - ROWS, len(bars))
+    request = parse_request(CATALOGUE["macd"], [("symbol", bars.symbol), ("start_date", bars.iso_dates[rows.start])])
+    dates = orjson.Fragment(orjson.dumps(bars.iso_dates[rows]))
+
+    def floor() -> bytes:
+        macd, signal, histogram = (column[rows] for column in talib.MACD(bars.close, 12, 26, 9))
+        document = {"date": dates, "macd": macd, "signal": signal, "histogram": histogram}
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    return {"floor": floor, "service: page, MACD, rows, document": lambda: answered(request, bars)}
+
+
+def works_of_candles(bars: Bars) -> dict[str, Work]:
+    names = ("open", "high", "low", "close", "volume")
+    shown = {name: getattr(bars, name)[-ROWS:].tolist() for name in names}
+    dates = bars.iso_dates[-ROWS:]
+    columns = orjson.dumps({"bars": {"date": dates, **shown}})
+    rows = [dict(zip(("date", *names), row, strict=True)) for row in zip(dates, *shown.values(), strict=True)]
+    objects = orjson.dumps({"bars": rows})
+
+    def sent(body: bytes) -> bytes:
+        request, own = parse_candles(CATALOGUE["rsi"], body)
+        parameters = request.parameters
+        inputs = [series_of(own, name) for name in parameters.series]
+        outputs = compute(parameters.indicator, own, inputs, parameters.values)
+        return Scope(request, own, _WHOLE, "premium").document(outputs)
+
+    return {
+        "floor: orjson reads them": lambda: orjson.loads(objects),
+        "service: candles as objects, RSI to JSON": lambda: sent(objects),
+        "service: candles as columns, RSI to JSON": lambda: sent(columns),
+    }
+
+
+def pandas_ta_us(bars: Bars) -> float | str:
+    """RSI alone, on a Series of 750 closes; or why there is no figure."""
+    script = f"""
+        import statistics, sys, time
+        import numpy, pandas, pandas_ta_classic
+        close = pandas.Series(numpy.load(sys.argv[1]))
+        rounds = []
+        for _ in range({ROUNDS}):
+            began = time.process_time()
+            for _ in range(20):
+                pandas_ta_classic.rsi(close, length=14, talib=False)
+            rounds.append((time.process_time() - began) / 20 * 1e6)
+        print(statistics.median(rounds))
+    """
+    uv = Path(sys.executable).with_name("uv")
+    with tempfile.TemporaryDirectory(prefix="kalpi-bench-") as name:
+        folder = Path(name)
+        np.save(folder / "close.npy", bars.close[-ROWS:])
+        python = folder / "venv" / "bin" / "python"
+        steps: list[list[str | Path]] = [
+            [uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"],
+            [uv, "pip", "install", "--quiet", "--python", python, _PANDAS_TA],
+            [python, "-W", "ignore", "-c", textwrap.dedent(script), folder / "close.npy"],
+        ]
+        said = ""
+        for step in steps:
+            done = subprocess.run(  # noqa: S603 - the project's own tools
+                step, capture_output=True, text=True, check=False, timeout=600, env={**os.environ, "PYTHONPATH": ""}
+            )
+            if done.returncode:
+                return f"not to be had: {(done.stderr.strip().splitlines() or ['?'])[-1][:80]}"
+            said = done.stdout
+        return float(said)
+
+
+def table_of(title: str, figures: Mapping[str, float | str], unit: str) -> Table:
+    table = Table("", "µs", f"ratio to {unit}", title=title)
+    one = figures[unit]
+    for row, figure in figures.items():
+        if isinstance(figure, str) or isinstance(one, str):
+            table.add_row(row, str(figure), "")
+        else:
+            table.add_row(row, f"{figure:,.1f}", f"{figure / one:,.2f}")
+    return table
+
+
+def main() -> None:
+    bars, console = sample("AAPL"), Console()
+    figures = medians_us(works_of_rsi(bars))
+    console.print(table_of(f"RSI, {ROWS} rows of {len(bars):,} bars, to JSON", figures, "floor"))
+    alone = {"service: RSI of 3,270 bars": figures["  of which RSI"], "Polars, eager": figures["Polars, eager: RSI"]}
+    others = {**alone, f"{_PANDAS_TA}, talib off, of {ROWS} bars": pandas_ta_us(bars)}
+    console.print(table_of("RSI alone", others, "service: RSI of 3,270 bars"))
+    console.print(table_of(f"MACD, {ROWS} rows, to JSON", medians_us(works_of_macd(bars)), "floor"))
+    console.print(table_of(f"own candles, {ROWS} bars", medians_us(works_of_candles(bars)), "floor: orjson reads them"))
+
+
+if __name__ == "__main__":
+    main()

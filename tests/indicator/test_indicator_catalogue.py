@@ -1,7 +1,9 @@
 """The catalogue against TA-Lib itself: everything it says of a function is what the function does."""
 
 import math
+import tomllib
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,13 @@ import pytest
 import talib
 from talib import abstract
 
+from indicator_service.domain import catalogue
 from indicator_service.domain.catalogue import CATALOGUE, Indicator, find
 from indicator_service.domain.engine import compute
 from indicator_service.domain.errors import UnknownIndicator
 from indicator_service.domain.inputs import SERIES_TYPES, series_of
 from indicator_service.domain.request import Parameters
-from indicator_service.domain.talib_info import MA_TYPES
+from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES
 from tests.indicator.samples import any_parameters, defaults, part, sample, seeded, series, ta_lib, walk
 
 EVERY = pytest.mark.parametrize("indicator", CATALOGUE.values(), ids=list(CATALOGUE))
@@ -44,6 +47,24 @@ def test_it_says_of_a_function_what_ta_lib_says(indicator: Indicator) -> None:
     assert [MA_TYPES.get(str(p.default), p.default) for p in indicator.parameters] == list(info["parameters"].values())
     assert indicator.formula
     assert indicator.function in indicator.reference
+
+
+def test_the_overlay_speaks_of_nothing_that_ta_lib_does_not_have() -> None:
+    overlay = tomllib.loads((Path(catalogue.__file__).parent / "overlay.toml").read_text())
+    options = {option.name for info in FUNCTIONS.values() for option in info.options}
+    used = {parameter.name for indicator in CATALOGUE.values() for parameter in indicator.parameters}
+    assert overlay["functions"].keys() == FUNCTIONS.keys()
+    assert overlay["parameters"].keys() <= options
+    assert overlay["parameter_aliases"].keys() <= used
+    assert overlay["bounds"].keys() <= used
+    assert overlay["sources"].keys() <= {entry.get("source") for entry in overlay["functions"].values()}
+
+
+@EVERY
+def test_what_ta_lib_flags_as_unstable_or_dependent_on_its_path_is_called_recursive(indicator: Indicator) -> None:
+    flags = set(FUNCTIONS[indicator.function].flags)
+    if flags & {"Function has an unstable period", "Output is path-dependent"}:
+        assert indicator.recursive
 
 
 def test_names_are_snake_case_and_mean_one_thing() -> None:

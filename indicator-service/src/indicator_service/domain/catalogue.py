@@ -19,8 +19,8 @@ SERIES_PARAMETERS = ("series_type", "series_type_2")
 """What a client calls the inputs of its choice."""
 
 _OVERLAY: Mapping[str, Any] = tomllib.loads(resources.files(__package__).joinpath("overlay.toml").read_text(encoding="utf-8"))
-_SERIES_DEFAULTS = {1: ("close",), 2: ("high", "low")}
-"""As in TA-Lib's abstract interface: `close` for one free input, `high` and `low` for two."""
+_NO_COLUMN = {"periods": "close"}
+"""What TA-Lib takes from a column that bars do not have: MAVP's second series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _entry(info: FunctionInfo, overlay: Mapping[str, Any]) -> Indicator:
         group=info.group,
         aliases=tuple(overlay.get("aliases", ())),
         inputs=info.inputs,
-        series_defaults=_SERIES_DEFAULTS.get(info.inputs.count(None), ()),
+        series_defaults=tuple(_NO_COLUMN.get(default, default) for default in info.series_defaults),
         outputs=tuple(overlay.get("outputs", ("value",))),
         parameters=tuple(_parameter(option) for option in info.options),
         ordered=tuple(Order(first, second, how == "below") for first, second, how in overlay.get("ordered", ())),

@@ -48,13 +48,15 @@ class OptionInfo:
 
 @dataclass(frozen=True)
 class FunctionInfo:
-    """`inputs` in the order of the arguments: a column's name, or None for a series of the caller's choice."""
+    """`inputs` in the order of the arguments: a column's name, or None for a series of the caller's choice. What TA-Lib takes for
+    those, if it is not told, is in `series_defaults`."""
 
     name: str
     title: str
     group: str
     flags: Sequence[str]
     inputs: tuple[str | None, ...]
+    series_defaults: tuple[str, ...]
     outputs: tuple[str, ...]
     call: Callable[..., Any]
 
@@ -135,6 +137,7 @@ def _info(name: str) -> FunctionInfo:
         group=info["group"],
         flags=tuple(info["function_flags"]),
         inputs=tuple(inputs),
+        series_defaults=tuple(default for default in info["input_names"].values() if isinstance(default, str)),
         outputs=tuple(info["output_names"]),
         # the function itself: `talib.<NAME>` first looks whether it was given a frame of pandas or Polars
         call=getattr(_ta_lib, name),

@@ -151,6 +151,15 @@ async def test_bars_are_fetched_once_and_asked_after_each_time(
     assert data_service[0].calls == [("/internal/v1/bars/GOOG", status) for status in (200, 304, 304)]
 
 
+async def test_metrics_tell_one_indicator_from_another_by_its_own_name(client: httpx.AsyncClient) -> None:
+    for name in ("bollinger_bands", "BBANDS", "nonsense"):
+        await client.get(f"/api/v1/indicators/{name}?symbol=GOOG")
+    text = (await client.get("/metrics")).text
+    counted = [line for line in text.splitlines() if line.startswith("kalpi_http_requests_total{") and "/indicators/" in line]
+    routes = {line.split('route="')[1].split('"')[0]: float(line.rpartition(" ")[2]) for line in counted}
+    assert routes == {"/api/v1/indicators/bbands": 2, "/api/v1/indicators/{name}": 1}
+
+
 async def test_the_same_bytes_are_not_sent_twice(client: httpx.AsyncClient) -> None:
     first = await client.get("/api/v1/indicators/sma?symbol=GOOG")
     again = await client.get("/api/v1/indicators/sma?symbol=GOOG", headers={"If-None-Match": first.headers["etag"]})

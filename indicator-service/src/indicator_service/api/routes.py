@@ -55,7 +55,7 @@ async def catalogue(request: Request, plans: Plans, query: Annotated[CatalogueQu
 @router.get("/{name}", include_in_schema=False, openapi_extra={"x-own-query": True})
 async def stored(request: Request, caller: Caller, plans: Plans, source: Source, name: Name) -> Response:
     """An indicator of a stored symbol; a 404 for what is no indicator."""
-    indicator = find(name)
+    indicator = _found(request, name)
     asked = parse_request(indicator, request.query_params.multi_items())
     written = requested_format(request, asked.format)
     _check_entitled(caller, plans, indicator)
@@ -85,7 +85,7 @@ async def sent(request: Request, caller: Caller, plans: Plans, name: Name, forma
     """The answer that the same bars would get if they were stored. `warmup.converged` says whether enough were sent for the
     newest row no longer to depend on where they begin; what counts from the first bar always does.
     """
-    indicator = find(name)
+    indicator = _found(request, name)
     written = requested_format(request, format)
     body = await request.body()
     asked, bars = (
@@ -97,6 +97,12 @@ async def sent(request: Request, caller: Caller, plans: Plans, name: Name, forma
     if written == "json":
         return Response(scope.document(outputs), media_type=MEDIA_TYPES["json"])
     return Response(render(table_of(scope.columns(outputs)), written), headers=scope.headers(), media_type=MEDIA_TYPES[written])
+
+
+def _found(request: Request, name: str) -> Indicator:
+    indicator = find(name)
+    request.scope["kalpi.route"] = f"{router.prefix}/{indicator.name}"  # metrics and traces tell one from another
+    return indicator
 
 
 async def _computed(parameters: Parameters, bars: Bars) -> Outputs:

@@ -43,7 +43,7 @@ def walk(seed: int, count: int, deviation: float = 0.02) -> Bars:
 
 
 def bars_of(dates: Array, symbol: str = "TEST", **columns: Array) -> Bars:
-    whole = {name: np.ascontiguousarray(columns[name], dtype=np.float64) for name in COLUMNS}
+    whole: dict[str, Any] = {name: np.ascontiguousarray(columns[name], dtype=np.float64) for name in COLUMNS}
     return Bars(symbol=symbol, data_version="v1", date=dates, **whole)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import polars as pl
 import pytest
 import talib
@@ -25,6 +26,7 @@ from indicator_service.settings import Settings
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import Entitlements, parse_plans
 from shared.store import open_store
+from tests.data.test_data_intraday import SESSIONS, joined, series
 from tests.indicator.samples import COLUMNS, defaults, rows_of, ta_lib
 from tests.support.asgi import running
 from tests.support.http_server import serving

@@ -143,8 +143,6 @@ def table_of(columns: Mapping[str, pl.Series | npt.NDArray[Any] | Sequence[Any]]
 
 
 def _series(name: str, column: pl.Series | npt.NDArray[Any] | Sequence[Any]) -> pl.Series:
-    if isinstance(column, pl.Series):
-        return column
     if isinstance(column, np.ndarray):
         if column.dtype.kind == "f" and not np.isfinite(column).all():
             return pl.Series(name, np.where(np.isfinite(column), column, np.nan), nan_to_null=True)

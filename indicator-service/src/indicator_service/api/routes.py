@@ -2,9 +2,11 @@
 `api/describe.py`, for two hundred routes would be searched one after the other at each request."""
 
 import asyncio
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from starlette.datastructures import QueryParams
 
 from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, IndicatorAnswer, catalogue_body
 from indicator_service.domain.answer import Scope
@@ -13,14 +15,16 @@ from indicator_service.domain.catalogue import Indicator, find
 from indicator_service.domain.engine import Outputs, compute, takes_long
 from indicator_service.domain.inputs import series_of
 from indicator_service.domain.ports import BarSource
-from indicator_service.domain.request import Parameters, parse_request
+from indicator_service.domain.request import IndicatorRequest, Parameters, parse_request
 from indicator_service.domain.series import Bars
 from shared.conditional import conditional
+from shared.direct import DirectRoute
 from shared.errors import TierRequired
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
 from shared.limits.history import HistoryWindow, history_window
+from shared.local_time import day_of
 from shared.principal import Envelope
 
 __all__ = ["router"]
@@ -52,17 +56,21 @@ async def catalogue(request: Request, plans: Plans, query: Annotated[CatalogueQu
     return conditional(request, catalogue_body(query, plans.book), MEDIA_TYPES["json"])
 
 
-@router.get("/{name}", include_in_schema=False, openapi_extra={"x-own-query": True})
 async def stored(request: Request, caller: Caller, plans: Plans, source: Source, name: Name) -> Response:
     """An indicator of a stored symbol; a 404 for what is no indicator."""
     indicator = _found(request, name)
-    asked = parse_request(indicator, request.query_params.multi_items())
+    asked = _asked(indicator, request.scope["query_string"])
     written = requested_format(request, asked.format)
     _check_entitled(caller, plans, indicator)
     wanted = asked.wanted
     bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment))
     window = history_window(
-        caller.entitled, plans, oldest=bars.date[0].item(), newest=bars.date[-1].item(), start=wanted.start, end=wanted.end
+        caller.entitled,
+        plans,
+        oldest=day_of(bars.date[0], bars.zone),
+        newest=day_of(bars.date[-1], bars.zone),
+        start=wanted.start,
+        end=wanted.end,
     )
     scope = Scope(asked, bars, window, caller.principal.tier)
     if asked.explain:
@@ -73,6 +81,16 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
         return conditional(request, scope.document(outputs), MEDIA_TYPES["json"], surrogate_key)
     headers = {**scope.headers(), **next_link(request, scope.page.next_cursor, written)}
     return conditional(request, render(table_of(scope.columns(outputs)), written), MEDIA_TYPES[written], surrogate_key, headers)
+
+
+router.add_api_route(
+    "/{name}", stored, include_in_schema=False, openapi_extra={"x-own-query": True}, route_class_override=DirectRoute
+)
+
+
+@lru_cache(1024)
+def _asked(indicator: Indicator, query: bytes) -> IndicatorRequest:
+    return parse_request(indicator, QueryParams(query).multi_items())
 
 
 @router.post(

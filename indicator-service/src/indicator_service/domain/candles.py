@@ -73,7 +73,9 @@ def _bars(sent: Any, needed: set[str], indicator: str) -> SentBars:
     dates, shown = table.dates()
     for name in sorted(needed - table.columns.keys()):
         raise InvalidInput.field("body", "bars", name, msg=f"{indicator} needs it", type_="missing")
-    columns = {name: table.numbers(name) if name in table.columns else np.full(len(dates), np.nan) for name in _COLUMNS}
+    columns: dict[str, Any] = {
+        name: table.numbers(name) if name in table.columns else np.full(len(dates), np.nan) for name in _COLUMNS
+    }
     return SentBars(symbol="", data_version="", date=dates, sent=shown, **columns)
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from indicator_service.domain.engine import Column, Outputs
 from indicator_service.domain.series import Bars
+from shared.local_time import zoned
 
 __all__ = ["json_rows", "table_columns"]
 
@@ -68,18 +69,17 @@ def _array(numbers: npt.NDArray[Any]) -> bytes:
 def table_columns(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> dict[str, Any]:
     """The same as columns for `shared.formats.table_of`."""
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)
-    return {"date": _dates(bars.date[rows]), **{name: _nullable(column, outputs.begin)[rows] for name, column in columns.items()}}
+    return {"date": _dates(bars, rows), **{name: _nullable(column, outputs.begin)[rows] for name, column in columns.items()}}
 
 
 def _columns(bars: Bars, outputs: Outputs, *, include_ohlc: bool) -> Mapping[str, Column]:
     return {**({name: getattr(bars, name) for name in _OHLC} if include_ohlc else {}), **outputs.columns}
 
 
-def _dates(dates: npt.NDArray[np.datetime64]) -> Any:
-    """Days as they are; moments in milliseconds, the coarsest unit that Arrow readers and Polars share, and in UTC."""
-    if dates.dtype == np.dtype("datetime64[D]"):
-        return dates
-    return pl.Series(dates.astype("datetime64[ms]")).dt.replace_time_zone("UTC")
+def _dates(bars: Bars, rows: slice) -> Any:
+    """Days as they are; moments with their time zone, in UTC where a client brought them."""
+    dates = bars.date[rows]
+    return dates if dates.dtype == np.dtype("datetime64[D]") else zoned(dates, bars.zone or "UTC")
 
 
 def _nullable(column: Column, begin: int) -> Any:

@@ -1,10 +1,12 @@
 """One symbol's bars as columns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from shared.local_time import zoned
 
 __all__ = ["Bars", "Floats"]
 
@@ -24,7 +26,7 @@ class Bars:
     low: Floats
     close: Floats
     volume: Floats
-    zone: str | None = None
+    zone: str | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.date)

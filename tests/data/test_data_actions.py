@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_service.domain.bars import Split
+from data_service.domain.bars import Bar, Split
 from tests.data.memory import MemoryWriter
 from tests.data.test_data_import import bring, csv, faults
 
@@ -114,3 +114,39 @@ def test_the_first_bar_has_nothing_before_it() -> None:
     writer = MemoryWriter()
     bring(writer, csv(row(0, 100, "2", "5"), row(1, 100), header=HEADER))
     assert all(math.isclose(ratio, 1) for ratio in ratios(writer))
+
+
+@given(st.lists(st.sampled_from([0.0, 0.0, 2.0, 1.5, 0.1]), min_size=1, max_size=10), st.data())
+def test_splits_may_come_in_any_order(splits: list[float], data: st.DataObject) -> None:
+    """Of a dividend this cannot be: on the first bar there is, it has nothing to scale."""
+    lines = [row(day, 100, str(split)) for day, split in enumerate(splits)]
+    writer = MemoryWriter()
+    for line in data.draw(st.permutations(lines)):
+        bring(writer, csv(line, header=HEADER))
+    expected = [math.prod(1 / (split or 1) for split in splits[day + 1 :]) for day in range(len(splits))]
+    np.testing.assert_allclose(ratios(writer), expected, rtol=1e-12)
+
+
+def test_a_bar_between_others_takes_the_ratio_of_the_one_before() -> None:
+    writer = MemoryWriter()
+    bring(writer, csv(row(0, 100), row(2, 50, "2"), row(3, 50), header=HEADER))
+    bring(writer, csv(row(1, 100).rpartition(",,")[0]))
+    assert ratios(writer) == [0.5, 0.5, 1, 1]
+    live = writer.bars["A"].with_bar(Bar(FIRST - np.timedelta64(1, "D"), 9.0, 9.0, 9.0, 9.0, 1.0))
+    assert (live.adj_close / live.close).tolist() == [0.5, 0.5, 0.5, 1, 1]
+
+
+def test_what_is_not_told_of_a_day_stays() -> None:
+    """A dividend without a column of splits denies no split, and a split denies no dividend."""
+    writer = MemoryWriter()
+    bring(writer, csv(row(0, 100), row(1, 50, "2", "1"), row(2, 50), header=HEADER))
+    before = ratios(writer)
+    only = {name: HEADER.replace(f",{name}", "") for name in ("split", "dividend")}
+    day = row(1, 50).rpartition(",,")[0]
+    bring(writer, csv(f"{day},1", header=only["split"]))
+    assert ratios(writer) == pytest.approx(before, rel=1e-12)
+    bring(writer, csv(f"{day},2", header=only["dividend"]))
+    assert ratios(writer) == pytest.approx(before, rel=1e-12)
+    bring(writer, csv(f"{day},0", header=only["split"]))
+    assert ratios(writer) == pytest.approx([0.5, 1, 1], rel=1e-12)
+    assert len(writer.bars["A"].splits) == 1

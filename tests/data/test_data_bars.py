@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from data_service.adapters.calendars import calendar_of
-from data_service.adapters.parquet import read_bars, sample_path, write_dataset
+from data_service.adapters.parquet import sample_path, write_dataset
 from data_service.domain.adjustment import Adjustment
 from data_service.domain.bars import Bar, Bars, Listing, Split
 from data_service.domain.checks import faults_of
@@ -20,6 +20,7 @@ from data_service.domain.intervals import Interval
 from data_service.domain.symbols import SymbolBars
 from data_service.domain.synthetic import universe
 from shared.errors import InvalidInput
+from tests.data.sources import read_bars
 
 SYMBOLS = ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
 

@@ -12,10 +12,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from data_service.adapters.calendars import calendar_of, exchanges
-from data_service.adapters.parquet import read_bars, sample_path
+from data_service.adapters.parquet import sample_path
 from data_service.domain.bars import Dates
 from data_service.domain.calendars import ALWAYS_OPEN, Calendar, Moments, SessionCalendar, utc_of
 from data_service.domain.errors import UnknownExchange
+from tests.data.sources import read_bars
 
 CALENDARS = sorted(set(exchange_calendars.get_calendar_names(include_aliases=False)) - {ALWAYS_OPEN.name})
 WHOLLY_COMPARED = ("XNYS", "XLON", "XTKS", "XHKG", "CMES")

@@ -7,7 +7,9 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
+from data_service.adapters.nats import FeedData
 from data_service.app import NAME, create_app
 from data_service.domain.intervals import Interval, newest_days_are_partial
 from data_service.settings import Settings
@@ -295,3 +297,24 @@ async def test_an_unfit_live_bar_is_dead_lettered_and_stored_nowhere(
 
         await until(dead, what="the dead letter")
         assert (await client.get("/api/v1/symbols/LIVE-X")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("interval", "date", "expected"),
+    [
+        ("1day", "2026-11-02", "2026-11-02"),
+        ("1min", "2026-11-02T00:00:00Z", "2026-11-02T00:00:00"),
+        ("4h", "2026-11-02T00:00:00+09:00", "2026-11-01T15:00:00"),
+        ("1min", "2026-11-02T09:30-05:00", "2026-11-02T14:30:00"),
+    ],
+)
+def test_a_live_bar_bears_its_day_or_its_beginning(interval: str, date: str, expected: str) -> None:
+    assert str(FeedData.model_validate({**feed_bar("A", date, 1.0), "interval": interval}).date()) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "date"), [("1day", "2026-11-02T09:30Z"), ("1min", "2026-11-02"), ("1min", "2026-11-02T09:30")]
+)
+def test_a_live_bar_of_another_kind_of_date_is_unfit(interval: str, date: str) -> None:
+    with pytest.raises(ValidationError):
+        FeedData.model_validate({**feed_bar("A", date, 1.0), "interval": interval}).date()

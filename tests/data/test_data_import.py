@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_service.adapters.calendars import calendar_of
-from data_service.adapters.parquet import read_bars, sample_path
+from data_service.adapters.parquet import sample_path
 from data_service.adapters.uploads import ColumnMap, Source, read_upload
 from data_service.domain import importing
 from data_service.domain.bars import NUMBERS, UNLISTED, Bar, Bars, Split
@@ -23,6 +23,7 @@ from data_service.domain.merging import Report, store
 from data_service.domain.placing import StoredBars
 from data_service.domain.synthetic import universe
 from tests.data.memory import MemoryWriter as Memory
+from tests.data.sources import read_bars
 
 NOW = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 HEADER = "symbol,date,open,high,low,close,volume"

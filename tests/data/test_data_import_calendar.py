@@ -2,11 +2,13 @@
 
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import polars as pl
 import pytest
 
+from data_service.adapters.calendars import calendar_of
 from data_service.adapters.uploads import Source, read_upload
 from data_service.domain.bars import NUMBERS, UNLISTED, Bars, Listing
 from data_service.domain.importing import OF_DAYS, Fault, Terms, UnfitUpload
@@ -92,6 +94,8 @@ def test_the_exchange_may_be_known_from_before() -> None:
         (["2023-11-24 13:00"], terms(), [(2, OUTSIDE)]),
         (["2024-03-07 11:45"], terms(exchange="XTKS"), [(2, "outside the sessions of XTKS")]),
         (["2024-03-10 02:30"], terms(exchange=None), []),
+        (["2024-03-08 14:31", "2024-03-11 14:31"], terms("1h", exchange=None), []),  # nobody knows its sessions
+        (["1980-03-10 10:30"], terms("1h", exchange="XTKS"), []),  # nor what Tokyo's were then
         (
             ["2024-03-10 02:30"],
             terms(check=False),
@@ -183,3 +187,21 @@ def test_parts_of_a_file_in_any_order_are_the_whole() -> None:
         bring(parts, rows(*part), terms())
     assert versions(whole) == versions(parts)
     assert isinstance(whole.bars["A:1min:2024-03"], Bars)
+
+
+def test_very_many_gaps_are_each_named() -> None:
+    """Weeks that were brought as days."""
+    days = np.datetime64("2000-01-07", "D") + np.arange(1000) * np.timedelta64(7, "D")
+    days = days[calendar_of("XNYS").is_session(days)]
+    found = refused(rows(*map(str, days)), terms("1day"))
+    assert len(found) == len(days) - 1
+    assert {reason for _, reason in found} >= {"4 sessions of XNYS missing before it", "3 sessions of XNYS missing before it"}
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("interval", ["1min", "1day"])
+@pytest.mark.parametrize("number", [2**62, 2**63 - 1, -(2**62), -(2**63) + 1])
+def test_a_date_that_no_calendar_has_is_a_fault(unit: Literal["ms", "us", "ns"], interval: str, number: int) -> None:
+    date = pl.Series([number]).cast(pl.Datetime(unit))
+    frame = pl.DataFrame({"symbol": ["A"], "date": date, **{name: [10] for name in NUMBERS[:5]}})
+    assert {row for row, _ in refused(parquet(frame), terms(interval))} == {1}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
-from data_service.adapters.parquet import read_bars, sample_path
+from data_service.adapters.parquet import sample_path
 from data_service.domain.adjustment import Adjustment
 from data_service.domain.bars import NUMBERS, Bar, Bars, Listing, Split, key_of
 from data_service.domain.errors import UnfitBars
@@ -24,6 +24,7 @@ from data_service.domain.store import BarStore
 from data_service.domain.symbols import SymbolBars
 from shared.local_time import zoned
 from tests.data.memory import MemoryWriter, snapshot_of
+from tests.data.sources import read_bars
 
 NEW_YORK = "America/New_York"
 
@@ -229,8 +230,11 @@ def test_without_daily_bars_nothing_is_adjusted_but_for_known_splits() -> None:
     parts = series(SESSIONS)
     whole = joined(parts)
     stock = symbol_of(head(splits=[Split(np.datetime64("2024-03-11", "D"), 4.0)]), *parts)
-    np.testing.assert_array_equal(stock.view("1min", "split_dividend").bars.close, whole["close"])
-    np.testing.assert_array_equal(stock.view("1min", "split").bars.close[:780], whole["close"][:780] * 0.25)
+    for mode in ("split", "split_dividend"):
+        shown = stock.view("1min", mode).bars
+        np.testing.assert_array_equal(shown.close[:780], whole["close"][:780] * 0.25)
+        np.testing.assert_array_equal(shown.close[780:], whole["close"][780:])
+        np.testing.assert_array_equal(shown.volume[:780], whole["volume"][:780] * 4)
 
 
 def sample() -> dict[str, Bars]:
@@ -262,6 +266,19 @@ def test_as_of_a_day_is_what_a_store_shows_that_never_saw_what_came_later(
     assert then.partial == now.partial
 
 
+@pytest.mark.parametrize("interval", ["1min", "5min", "1day", "1week"])
+def test_before_the_first_of_the_minutes_there_is_nothing(interval: Interval) -> None:
+    view = symbol_of(*series(SESSIONS)).view(interval, "split_dividend", dt.date(2020, 1, 1))
+    assert len(view.bars) == 0
+    assert view.bars.date.dtype == ("datetime64[D]" if view.zone is None else "datetime64[s]")
+
+
+def test_an_hour_that_ends_with_the_break_is_over_then() -> None:
+    dates = minutes("2024-03-07 09:30", "2024-03-07 11:59", "Asia/Hong_Kong")
+    assert not symbol_of(head(exchange="XHKG"), *series(dates)).view("1h", "none").partial
+    assert symbol_of(head(exchange="XHKG"), *series(dates[:-1])).view("1h", "none").partial
+
+
 def test_as_of_a_day_minutes_of_later_days_are_absent() -> None:
     parts = series(SESSIONS)
     stock = symbol_of(daily_with_split(), *parts)
@@ -274,14 +291,38 @@ def test_as_of_a_day_minutes_of_later_days_are_absent() -> None:
 def test_views_are_kept_as_long_as_there_is_room() -> None:
     parts = series(SESSIONS)
     snapshot = snapshot_of([head(), *parts])
-    one = symbol_of(head(), *parts).view("5min", "none").nbytes
+    one = symbol_of(head(), *parts).view("1min", "none").nbytes
     store = BarStore(lambda: snapshot, views_bytes=int(2.5 * one))
     stored = store.stored("AAPL")
-    first, second = store.view(stored, "5min", "none"), store.view(stored, "5min", "split")
-    assert store.view(stored, "5min", "none") is first
-    store.view(stored, "5min", "split_dividend")
-    assert store.view(stored, "5min", "none") is first
-    assert store.view(stored, "5min", "split") is not second, "the one that was asked for least lately has gone"
+    first, second = store.view(stored, "1min", "none"), store.view(stored, "1min", "split")
+    assert store.view(stored, "1min", "none") is first
+    store.view(stored, "1min", "split_dividend")
+    assert store.view(stored, "1min", "none") is first
+    assert store.view(stored, "1min", "split") is not second, "the one that was asked for least lately has gone"
+
+
+@pytest.mark.parametrize("interval", ["1min", "15min", "1day"])
+@pytest.mark.parametrize("mode", ["none", "split", "split_dividend"])
+def test_of_very_many_bars_the_months_that_are_asked_for_are_looked_at(interval: Interval, mode: Adjustment) -> None:
+    """And show what the whole would, also where a session crosses the end of a month."""
+    chicago = "America/Chicago"
+    evenings = [(f"2024-{day} 17:00", f"2024-{day} 23:59") for day in ("01-30", "01-31", "02-28", "02-29", "03-28", "04-29")]
+    parts = series(np.concatenate([minutes(*evening, zone=chicago) for evening in evenings]))
+    splits = [Split(np.datetime64("2024-03-01", "D"), 2.0)]
+    snapshot = snapshot_of([head(exchange="CMES", splits=splits), *parts])
+    whole = BarStore(lambda: snapshot).view(snapshot.of("AAPL"), interval, mode)
+    days = dt.date(2024, 2, 1), dt.date(2024, 2, 29)
+    part = BarStore(lambda: snapshot, views_bytes=1000).view(snapshot.of("AAPL"), interval, mode, None, days)
+    first, last = np.datetime64(days[0], "D"), np.datetime64(days[1], "D")
+    for name in ("date", *NUMBERS[:5]):
+        shown = [
+            getattr(view.bars, name)[(view.bars.date >= first) & (view.bars.date.astype("datetime64[D]") <= last)]
+            for view in (whole, part)
+        ]
+        assert len(shown[0])
+        np.testing.assert_array_equal(*shown)
+    assert len(part.bars) < len(whole.bars) or interval == "1day"
+    assert not part.partial or interval == "1day"
 
 
 class Nobody:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_service.adapters.parquet import read_bars
 from data_service.domain.bars import Bars, Split
 from data_service.domain.synthetic import universe
 from data_service.providers import backfill as module
@@ -18,6 +17,7 @@ from data_service.providers.backfill import FolderSink, Job, Journal, OtherJob, 
 from data_service.providers.backoff import Backoff, persist
 from data_service.providers.base import ProviderAway, ProviderError, RateLimited, UnknownSymbol, between, kalpi_symbol
 from shared.subjects import bars_subject
+from tests.data.sources import read_bars
 
 START, END = dt.date(2024, 1, 1), dt.date(2025, 12, 31)
 JOB = Job("stub", START, END)

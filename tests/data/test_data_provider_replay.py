@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from typer.testing import CliRunner
 
-from data_service.adapters.parquet import read_bars, sample_path
+from data_service.adapters.parquet import sample_path
 from data_service.domain.bars import Bar, Bars
 from data_service.domain.checks import faults_of
 from data_service.domain.synthetic import universe
@@ -36,6 +36,7 @@ from shared.errors import Unavailable
 from shared.events import EventBus
 from shared.ids import new_id
 from shared.subjects import FEED_STREAM, FEED_SUBJECTS
+from tests.data.sources import read_bars
 
 START = dt.date(2025, 12, 1)
 UNIVERSE = list(universe(3, 1, seed=3))

@@ -1,6 +1,7 @@
 """The store on the disk: what was committed is there, whole, for every process, whatever happens to the one that wrote it."""
 
 import signal
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from data_service.adapters import dataset as module
 from data_service.adapters import manifest as manifest_module
 from data_service.adapters.dataset import Dataset
-from data_service.adapters.parquet import read_bars, sample_path, write_dataset
-from data_service.domain.bars import Bar, Bars
+from data_service.adapters.parquet import sample_path, write_dataset
+from data_service.domain.bars import Bar, Bars, Listing
 from data_service.domain.errors import UnfitBars
 from data_service.domain.ports import Snapshot
 from data_service.domain.synthetic import universe
 from tests.data.dataset_child import a_bar, commit_and_die, with_bars
 from tests.data.small_disk import run_on_a_small_disk
+from tests.data.sources import read_bars
 
 ENOSPC = 28
 COLUMNS = ("date", "open", "high", "low", "close", "volume", "adj_close")
@@ -296,3 +298,48 @@ def test_splits_beside_a_single_file_are_noticed(tmp_path: Path) -> None:
     assert opened(tmp_path / "state", source).snapshot()["SYN00001"].splits == ()
     (tmp_path / "splits.csv").write_text("symbol,date,ratio\nSYN00001,2025-06-02,2.0\n")
     assert len(opened(tmp_path / "state", source).snapshot()["SYN00001"].splits) == 1
+
+
+def test_what_is_known_beside_bars_waits_for_them(tmp_path: Path) -> None:
+    """A listing of a symbol that another source does not have."""
+    for name, number in (("two", 2), ("one", 1)):
+        write_dataset(tmp_path / name, universe(number, 2, seed=1))
+    opened(tmp_path / "state", tmp_path / "two").commit(lambda now: [replace(now["SYN00002"], listing=Listing("XLON", "GBP"))])
+    other = opened(tmp_path / "state", tmp_path / "one").snapshot()
+    assert (list(other), other.symbols) == (["SYN00001"], ["SYN00001"])
+    again = opened(tmp_path / "state", tmp_path / "two").snapshot()
+    assert again["SYN00002"].listing == Listing("XLON", "GBP")
+
+
+def test_a_symbol_of_the_source_that_is_none_is_named(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "source", universe(1, 2, seed=1))
+    path = tmp_path / "source/bars-0000.parquet"
+    pl.read_parquet(path).with_columns(symbol=pl.lit("NASDAQ:AAPL")).write_parquet(path)
+    with pytest.raises(UnfitBars, match="'NASDAQ:AAPL' is none"):
+        opened(tmp_path / "state", tmp_path / "source")
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_an_adjustment_alone_leaves_the_bars_to_their_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merged: bool
+) -> None:
+    source = tmp_path / "source"
+    made = next(universe(1, 2, seed=1))
+    write_dataset(source, [made])
+    dataset = opened(tmp_path / "state", source)
+    if merged:
+        monkeypatch.setattr(module, "MOST_FILES", 0)
+    dataset.commit(lambda now: [replace(now["SYN00001"], adj_close=now["SYN00001"].adj_close * 0.5)])
+    dataset.commit(with_bars("SYN00001", [a_bar(str(made.date[7]), 77.0)]))
+    dataset.commit(lambda now: [replace(now["SYN00001"], adj_close=now["SYN00001"].adj_close * 0.5)])
+    before = dataset.snapshot()["SYN00001"]
+    for path in (tmp_path / "state/segments").iterdir():
+        path.unlink()
+    assert hashed_anew(opened(tmp_path / "state", source).snapshot()["SYN00001"]) == before.data_version
+    corrected = replace(made, close=made.close + 0.5, high=made.high + 1)
+    write_dataset(source, [corrected])
+    now = opened(tmp_path / "state", source).snapshot()["SYN00001"]
+    others = np.arange(len(made)) != 7
+    np.testing.assert_array_equal(now.close[others], corrected.close[others])
+    assert now.close[7] == 77.0
+    np.testing.assert_allclose(now.adj_close / now.close, before.adj_close / before.close, rtol=1e-14)

@@ -88,6 +88,9 @@ def _built(folder: Path, source: Path | None) -> Manifest:
         raise UnfitBars(faults)
     for frame in changed:
         own |= {bars.key: bars for bars in apply_rows(own, frame.filter(~pl.col("key").is_in(list(series))), anew=anew)}
+    # what is known beside bars is kept in the rows, and comes back with them
+    held = {key.partition(":")[0] for key in series.keys() | {key for key, bars in own.items() if len(bars)}}
+    own = {key: bars for key, bars in own.items() if bars.symbol in held}
     if own:
         series |= segment(folder, f"{name}-own.npy", list(own.values()))
     return Manifest(generation, print_of_source, rows, series)

@@ -24,7 +24,7 @@ from data_service.adapters.rows import changed_rows, merge_rows, write_rows
 from data_service.adapters.segments import Segment
 from data_service.domain.bars import Bars
 from data_service.domain.ports import IndexedSnapshot, Loading, Snapshot
-from data_service.domain.symbols import SymbolBars
+from data_service.domain.symbols import SymbolBars, version_of
 from shared.logging import get_logger
 
 __all__ = ["Dataset"]
@@ -60,7 +60,7 @@ class MappedSnapshot:
         return sorted({key.partition(":")[0] for key in self._keys})
 
     @cached_property
-    def _months(self) -> Mapping[str, Sequence[str]]:
+    def _months(self) -> Mapping[str, list[str]]:
         """Of symbols with bars of less than a day: the keys of those."""
         months: dict[str, list[str]] = {}
         for key in self._keys:
@@ -72,8 +72,8 @@ class MappedSnapshot:
     def of(self, symbol: str) -> SymbolBars:
         found = self._symbols.get(symbol)
         if found is None:
-            months = self._months.get(symbol, ())
-            parts = [self[key] for key in ((symbol, *months) if symbol in self or not months else months)]
+            months = self._months.get(symbol, [])
+            parts = [self[key] for key in ([symbol, *months] if symbol in self or not months else months)]
             found = self._symbols[symbol] = SymbolBars.of(parts, calendar_of)
         return found
 
@@ -86,7 +86,10 @@ class MappedSnapshot:
     def versions(self) -> Mapping[str, str]:
         """By symbol."""
         entries = self.manifest.entries
-        return {name: self.of(name).data_version if name in self._months else entries[name][3] for name in self.symbols}
+        return {
+            name: version_of((key, entries[key][3]) for key in ([name] if name in entries else []) + self._months.get(name, []))
+            for name in self.symbols
+        }
 
     def __contains__(self, key: object) -> bool:
         return key in self.manifest.entries
@@ -179,6 +182,13 @@ class Dataset:
                 continue  # replaced, and its files removed, since we read it
             self._current = seen, snapshot
 
+    def _replace(self, manifest: Manifest, before: MappedSnapshot) -> MappedSnapshot:
+        """While the lock is held, so that what is there now is this one."""
+        replace_manifest(self._folder, manifest)
+        snapshot = self._map(manifest, before)
+        self._current = self._stat(), snapshot
+        return snapshot
+
     def _stat(self) -> tuple[int, int]:
         stat = (self._folder / NAME).stat()
         return stat.st_ino, stat.st_mtime_ns
@@ -194,15 +204,15 @@ class Dataset:
         generation = old.generation + 1
         rows = f"{generation:010d}.parquet"
         try:
-            write_rows(self._folder / "rows" / rows, [changed_rows(before, bars) for bars in changed])
+            write_rows(self._folder / "rows" / rows, changed_rows(before, changed))
             entries = {**old.entries, **segment(self._folder, f"{generation:010d}.npy", list(changed))}
-            replace_manifest(self._folder, Manifest(generation, old.source, (*old.rows, rows), entries))
+            now = self._replace(Manifest(generation, old.source, (*old.rows, rows), entries), before)
         except BaseException:
             # what is named now, which is the new where only its last step failed
             self._collect(read_manifest(self._folder))
             raise
         try:
-            self._tidy(self._newest())
+            self._tidy(now)
         except OSError as error:
             # the change is made; there is time to tidy up after the next one
             _log.warning("the store is not tidied", error=type(error).__name__)
@@ -220,8 +230,8 @@ class Dataset:
             if moved:
                 entries |= segment(self._folder, f"{generation:010d}.npy", [now[key] for key in moved])
             rows = self._merged(manifest.rows, generation) if merging else manifest.rows
-            replace_manifest(self._folder, Manifest(generation, manifest.source, rows, entries))
-        self._collect(self._newest().manifest)
+            manifest = self._replace(Manifest(generation, manifest.source, rows, entries), now).manifest
+        self._collect(manifest)
 
     def _merged(self, rows: Sequence[str], generation: int) -> tuple[str, ...]:
         """Each run of small files as one; the large stay where they stand in the order."""

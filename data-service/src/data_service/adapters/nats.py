@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 from nats.js.errors import NotFoundError
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from data_service.domain.bars import Bar
 from data_service.domain.errors import UnfitBars
@@ -17,7 +17,7 @@ from shared.events import EventBus, Fact, RejectedFact
 from shared.metrics import Metrics
 from shared.subjects import BARS_SUBJECTS, FEED_STREAM, FEED_SUBJECTS, MARKET_STREAM, SYMBOL_PATTERN, bars_subject
 
-__all__ = ["BarFacts", "Feed", "declare_market_streams"]
+__all__ = ["BarFacts", "Feed", "FeedData", "declare_market_streams"]
 
 _WEEK_S = 7 * 86_400
 _FEED_BYTES = 448 << 20
@@ -89,10 +89,13 @@ class BarFacts:
         return str(Fact.model_validate_json(message.data or b"").data["data_version"])
 
 
+_DAY: TypeAdapter[date] = TypeAdapter(date)
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+
+
 class _FeedBar(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    # a bar of less than a day bears its beginning
-    date: date | AwareDatetime
+    date: str
     open: float
     high: float
     low: float
@@ -100,7 +103,7 @@ class _FeedBar(BaseModel):
     volume: float
 
 
-class _FeedData(BaseModel):
+class FeedData(BaseModel):
     model_config = ConfigDict(extra="forbid")
     symbol: str = Field(pattern=f"^{SYMBOL_PATTERN}$")
     interval: StoredInterval
@@ -108,17 +111,11 @@ class _FeedData(BaseModel):
     final: bool
     sequence: Annotated[int | None, Field(ge=0, lt=1 << 63)] = None
 
-    @model_validator(mode="after")
-    def _date_is_of_the_interval(self) -> "_FeedData":
-        if isinstance(self.bar.date, datetime) != (self.interval != "1day"):
-            raise ValueError("a day for bars of a day, else a moment with its offset from UTC")
-        return self
-
-    @property
-    def moment(self) -> np.datetime64:
-        if isinstance(self.bar.date, datetime):
-            return np.datetime64(self.bar.date.astimezone(UTC).replace(tzinfo=None), "s")
-        return np.datetime64(self.bar.date, "D")
+    def date(self) -> np.datetime64:
+        """Of a bar of a day its day, of a shorter one its beginning, which has an offset from UTC; ValidationError."""
+        if self.interval == "1day":
+            return np.datetime64(_DAY.validate_python(self.bar.date), "D")
+        return np.datetime64(_MOMENT.validate_python(self.bar.date).astimezone(UTC).replace(tzinfo=None), "s")
 
 
 class Feed:
@@ -134,12 +131,12 @@ class Feed:
 
     async def _on_bar(self, fact: Fact) -> None:
         try:
-            data = _FeedData.model_validate(fact.data)
+            data = FeedData.model_validate(fact.data)
             if not data.final:
                 self._bars.labels("forming").inc()
                 return
             values = data.bar.model_dump(exclude={"date"})
-            bar = Bar(date=data.moment, **values)
+            bar = Bar(date=data.date(), **values)
             taken = await self._live.take(fact.type, data.symbol, bar, data.sequence, data.interval)
         except (ValidationError, UnfitBars) as error:
             self._bars.labels("refused").inc()

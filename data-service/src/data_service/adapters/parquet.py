@@ -22,10 +22,10 @@ from data_service.domain.bars import NUMBERS, PRICES, UNLISTED, Bars, Floats, Li
 from data_service.domain.checks import faults_of
 from data_service.domain.errors import UnfitBars, UnknownExchange
 from data_service.domain.intervals import SECONDS, StoredInterval
+from shared.subjects import SYMBOL_PATTERN
 
 __all__ = [
     "Beside",
-    "read_bars",
     "read_beside",
     "read_files",
     "sample_path",
@@ -73,12 +73,6 @@ def source_files(source: Path) -> dict[StoredInterval, list[Path]]:
     if not any(found.values()):
         raise UnfitBars([f"{source.name}: no Parquet file"])
     return {interval: paths for interval, paths in found.items() if paths}
-
-
-def read_bars(source: Path) -> list[Bars]:
-    """All bars of a source, with what is known beside them."""
-    beside = read_beside(source)
-    return [bars for interval, paths in source_files(source).items() for bars in read_files(paths, beside, interval)]
 
 
 def read_beside(source: Path) -> Beside:
@@ -150,6 +144,9 @@ def _frame_of(path: Path, interval: StoredInterval) -> pl.DataFrame:
     nulls = [name for name in frame.columns if frame[name].null_count()]
     if nulls:
         raise UnfitBars([f"{name}: null in row {int(frame[name].is_null().arg_max() or 0)}" for name in nulls])
+    unfit = frame["symbol"].unique().sort()
+    if names := unfit.filter(~unfit.str.contains(f"^(?:{SYMBOL_PATTERN})$")).to_list():
+        raise UnfitBars([f"symbol: {name[:40]!r} is none" for name in names])
     return frame.sort("symbol", "date", maintain_order=True)
 
 

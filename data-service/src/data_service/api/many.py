@@ -21,6 +21,7 @@ from data_service.domain.ports import IndexedSnapshot
 from data_service.domain.store import BarStore
 from data_service.domain.symbols import View
 from shared.errors import InvalidInput
+from shared.subjects import SYMBOL_PATTERN
 
 __all__ = ["ManyQuery", "answer_of", "router"]
 
@@ -35,7 +36,7 @@ class ManyQuery(BaseModel):
     """`symbols`: all there are when it is null. `known` are the versions that the caller has: of those no bars are sent again."""
 
     model_config = ConfigDict(extra="forbid")
-    symbols: Annotated[list[str] | None, Field(max_length=_MOST_SYMBOLS)] = None
+    symbols: Annotated[list[Annotated[str, Field(pattern=f"^{SYMBOL_PATTERN}$")]] | None, Field(max_length=_MOST_SYMBOLS)] = None
     interval: Interval = "1day"
     adjustment: Adjustment = "split_dividend"
     as_of: date | None = None
@@ -58,7 +59,7 @@ def answer_of(stored: IndexedSnapshot, asked: ManyQuery) -> bytes:
     symbols: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
     left = _MOST_BYTES
-    for name in stored.symbols if asked.symbols is None else asked.symbols:
+    for name in stored.symbols if asked.symbols is None else dict.fromkeys(asked.symbols):
         try:
             symbol = stored.of(name)
             newest = symbol.span(asked.interval)[1]
@@ -75,7 +76,7 @@ def answer_of(stored: IndexedSnapshot, asked: ManyQuery) -> bytes:
         view = symbol.view(asked.interval, asked.adjustment, asked.as_of, asked.columns)
         told |= {"rows": len(view.bars), "zone": view.zone}
         views.append(view)
-        left -= len(view.bars) * _WORD * (1 + len(asked.columns))
+        left -= view.nbytes
         if left < 0:
             raise InvalidInput.field("body", "symbols", msg=f"more than {_MOST_BYTES:,} bytes of bars: ask for fewer at once")
     return _packed({"symbols": symbols, "missing": missing, "columns": ["date", *asked.columns]}, views, asked.columns)

@@ -1,5 +1,6 @@
 """The public routes for symbols and bars, and the one for other services."""
 
+import asyncio
 import io
 from bisect import bisect_right
 from datetime import date
@@ -16,7 +17,7 @@ from data_service.domain.adjustment import Adjustment
 from data_service.domain.bars import VALUES
 from data_service.domain.intervals import Interval
 from data_service.domain.store import BarStore
-from data_service.domain.symbols import SymbolBars
+from data_service.domain.symbols import Days, SymbolBars, View
 from shared.conditional import conditional, conditional_json, etag_matches
 from shared.direct import DirectRoute
 from shared.errors import InvalidInput
@@ -28,6 +29,8 @@ from shared.paging import Range, page_of
 
 __all__ = ["internal", "public"]
 
+_AT_ONCE = 50_000
+"""Bars that are adjusted in a millisecond or two; more are, on a thread."""
 _BARS_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": TABLE_CONTENT},
     304: {"description": "The client has these bytes"},
@@ -97,7 +100,7 @@ async def bars(
     if query.start_date and query.end_date and query.start_date > query.end_date:
         raise InvalidInput.field("query", "start_date", msg="after end_date")
     stored = store.stored(symbol)
-    shown = store.view(stored, query.interval, query.adjustment, query.as_of)
+    shown = await _viewed(store, stored, query.interval, query.adjustment, query.as_of, (query.start_date, query.end_date))
     oldest, newest = stored.span(query.interval)
     window = history_window(
         caller.entitled,
@@ -129,6 +132,19 @@ async def bars(
     return conditional(request, render(table, written), MEDIA_TYPES[written], _surrogate_key(stored), headers)
 
 
+async def _viewed(
+    store: BarStore,
+    stored: SymbolBars,
+    interval: Interval,
+    adjustment: Adjustment,
+    as_of: date | None,
+    between: Days = (None, None),
+) -> View:
+    if stored.rows_for(interval) <= _AT_ONCE:
+        return store.view(stored, interval, adjustment, as_of, between)
+    return await asyncio.to_thread(store.view, stored, interval, adjustment, as_of, between)
+
+
 def _document(
     stored: SymbolBars, query: BarsQuery, window: HistoryWindow, tier: str, table: pl.DataFrame, cursor: str | None
 ) -> dict[str, Any]:
@@ -156,7 +172,7 @@ async def arrow(
     """Columns `date` (date32, or of bars of less than a day a timestamp with their exchange's time zone) and `open high low close
     volume` (float64), ascending. The ETag is the data version."""
     stored = store.stored(symbol)
-    shown = store.view(stored, interval, adjustment, as_of)
+    shown = await _viewed(store, stored, interval, adjustment, as_of)
     headers = {"ETag": f'"{stored.data_version}"'}
     if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from data_service.domain.bars import Dates, Floats, Split
+from data_service.domain.bars import Bars, Dates, Floats, Split
 
 __all__ = ["found_splits", "told_splits", "with_steps"]
 
@@ -20,25 +20,35 @@ _SAME = 1e-9  # of two steps: rounding of float64, and no cent of any dividend
 Flags = npt.NDArray[np.bool_]
 
 
-def with_steps(close: Floats, adj_close: Floats, split: Floats, dividend: Floats, told: Flags) -> tuple[Floats, Flags]:
-    """adj_close with the step of each day that is `told`, and which of these have none: their dividend is not below the close
-    before.
+def with_steps(bars: Bars, split: Floats, dividend: Floats, free: Flags) -> tuple[Floats, Flags]:
+    """adj_close with the step of each day of which a split or a dividend is told (not NaN; 0 for none, and 1 for no split), where
+    it is `free` to follow; and which of these have none: their dividend is not below the close before.
 
-    `split` is 0 or 1 for none. The newest bar keeps its ratio, and so does every day after the last one that is told.
+    What is not told of such a day stays: the split that is known, the dividend that the step implies. The newest bar keeps its
+    ratio, and so does every day after the last one that is told.
     """
-    ratio = adj_close / close
-    before = np.append(np.inf, close[:-1])
-    shares = np.where(split > 0, split, 1.0)
-    cash = np.where(np.isnan(dividend), 0.0, dividend) * shares / before
-    unfit = told & (cash >= 1)
-    scale = np.ones(len(close))
+    ratio = bars.adj_close / bars.close
+    before = np.append(np.inf, bars.close[:-1])
+    known = _shares(bars)
+    shares = np.where(np.isnan(split), known, np.where(split > 0, split, 1.0))
+    step = np.append(1.0, ratio[:-1] / ratio[1:])
+    left = np.where(np.isnan(dividend), step * known, 1 - dividend * shares / before)
+    told = (~np.isnan(split) | ~np.isnan(dividend)) & free
+    unfit = told & (left <= 0)
+    scale = np.ones(len(bars))
     for at in np.flatnonzero(told & ~unfit):
-        if at == 0:  # nothing is before it
-            continue
-        factor = (1 - cash[at]) / shares[at] / (ratio[at - 1] / ratio[at])
-        if abs(factor - 1) > _SAME:
+        factor = left[at] / shares[at] / step[at]
+        if at and abs(factor - 1) > _SAME:  # nothing is before the first
             scale[:at] *= factor
-    return adj_close * scale, unfit
+    return bars.adj_close * scale, unfit
+
+
+def _shares(bars: Bars) -> Floats:
+    """What one share became on each day, by the splits that are known."""
+    shares = np.ones(len(bars))
+    for split in bars.splits:
+        shares[bars.date == split.date] = split.ratio
+    return shares
 
 
 def told_splits(known: Sequence[Split], dates: Dates, split: Floats) -> tuple[Split, ...]:

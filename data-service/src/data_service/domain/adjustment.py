@@ -13,38 +13,44 @@ __all__ = ["Adjustment", "adjust"]
 Adjustment = Literal["split_dividend", "split", "none"]
 
 
-def adjust(bars: Bars, mode: Adjustment, days: Dates, head: Bars, columns: Collection[str] = VALUES) -> Bars:
+def adjust(
+    bars: Bars,
+    mode: Adjustment,
+    days: Dates,
+    head: Bars,
+    newest: np.datetime64 | None = None,
+    columns: Collection[str] = VALUES,
+) -> Bars:
     """`split_dividend` scales prices by (adj_close/close)(t) over that of the newest bar, `split` by the splits still to come.
 
-    `days` are those of the bars. `head`, the symbol's daily bars, knows ratios and splits; for daily bars it is they themselves.
-    The quotient to the newest bar is what makes it equal the traded price: a source's adj_close may contain events after its last
-    bar. Volume is scaled inversely, for splits only: a dividend changes no share count. Columns that are not asked for stay as
-    traded.
-    """
+    `days` are those of the bars, `newest` that of the newest bar there is, where these are not all. `head`, the symbol's daily
+    bars, knows ratios and splits; for daily bars it is they themselves, and without any the splits alone count. The quotient to
+    the newest bar is what makes it equal the traded price: a source's adj_close may contain events after its last bar. Volume is
+    scaled inversely, for splits only: a dividend changes no share count. Columns that are not asked for stay as traded."""
     if mode == "none" or not len(bars):
         return bars
-    changed: dict[str, Any] = {}
-    if prices := [name for name in PRICES if name in columns]:
-        factor = _split_factor(days, head.splits) if mode == "split" else _ratio(days, head)
-        changed = {name: getattr(bars, name) * factor for name in prices}
-    if "volume" in columns and head.splits:
-        changed["volume"] = bars.volume / _split_factor(days, head.splits)
+    last = days[-1] if newest is None else newest
+    split = _split_factor(days, head.splits, last)
+    factor = split if mode == "split" or not len(head) else _ratio(days, head, last)
+    changed: dict[str, Any] = {name: getattr(bars, name) * factor for name in PRICES if name in columns}
+    if "volume" in columns:
+        changed["volume"] = bars.volume / split
     return replace(bars, **changed)
 
 
-def _ratio(days: Dates, head: Bars) -> Floats:
-    if not len(head):
-        return np.ones(len(days))
+def _ratio(days: Dates, head: Bars, newest: np.datetime64) -> Floats:
     ratio: Floats = head.adj_close / head.close
-    if days is not head.date:  # of a day without a daily bar, the one before holds
+    # of a day without a daily bar, the one before holds
+    base = ratio[max(int(np.searchsorted(head.date, newest, "right")) - 1, 0)]
+    if days is not head.date:
         ratio = ratio[np.maximum(np.searchsorted(head.date, days, "right") - 1, 0)]
-    relative: Floats = ratio / ratio[-1]
+    relative: Floats = ratio / base
     return relative
 
 
-def _split_factor(days: Dates, splits: Sequence[Split]) -> Floats:
+def _split_factor(days: Dates, splits: Sequence[Split], newest: np.datetime64) -> Floats:
     factor = np.ones(len(days))
     for split in splits:
-        if split.date <= days[-1]:
+        if split.date <= newest:
             factor[days < split.date] /= split.ratio
     return factor

@@ -116,7 +116,7 @@ class Bars:
         replaces = at < len(self) and self.date[at] == bar.date
         # the very same close keeps its adj_close: the product may be another by its last bit
         kept = replaces and self.close[at] == bar.close
-        adj_close = self.adj_close[at] if kept else bar.close * self._ratio_near(at)
+        adj_close = self.adj_close[at] if kept else bar.close * float(self.ratios_on(np.array([bar.date]))[0])
         values = {**{name: getattr(bar, name) for name in (*PRICES, "volume")}, "adj_close": adj_close}
         if replaces and all(getattr(self, name)[at] == value for name, value in values.items()):
             return self
@@ -126,15 +126,21 @@ class Bars:
         dates = self.date if replaces else np.insert(self.date, at, bar.date)
         return replace(self, date=dates, **columns)
 
-    def _ratio_near(self, at: int) -> float:
-        """adj_close/close where a bar is put: its own when it is corrected, else the nearest; 1 for the first bar.
+    def ratios_on(self, dates: Dates) -> Floats:
+        """adj_close/close where bars stand, or where such as do not say come to stand: what the bar before has, the first one's
+        before it, as the splits between change it; 1 without any.
 
         A new newest bar so keeps the ratio of the one before it, and no adjusted value of the past moves.
         """
         if not len(self) or self.interval != _DAY:
-            return 1.0
-        near = min(at, len(self) - 1)
-        return float(self.adj_close[near] / self.close[near])
+            return np.ones(len(dates))
+        near = np.maximum(np.searchsorted(self.date, dates, "right") - 1, 0)
+        shares, before = np.ones(len(dates)), np.ones(len(dates))
+        for split in self.splits:
+            shares[dates >= split.date] *= split.ratio
+            before[self.date[near] >= split.date] *= split.ratio
+        ratios: Floats = self.adj_close[near] / self.close[near] * (shares / before)
+        return ratios
 
 
 def _put(column: Floats, at: int, value: float, *, replaces: bool) -> Floats:

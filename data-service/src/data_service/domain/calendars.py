@@ -61,6 +61,10 @@ class Calendar:
         """When each day's session closes; for a day that is none, the next local midnight."""
         return utc_of(days + _DAY, self.time_zone)
 
+    def open_until(self, moments: Moments) -> Moments:
+        """When trading stops next: the break of the moment's session begins, or it closes."""
+        return self.closes_of(self.days_of(moments))
+
     def is_open(self, moments: Moments) -> Booleans:
         """Whether each moment lies in a session and not in its break."""
         return np.ones(moments.shape, np.bool_)
@@ -126,6 +130,11 @@ class SessionCalendar(Calendar):
         closes = self.closes[at]
         closes[~known] = super().closes_of(days[~known])
         return closes
+
+    def open_until(self, moments: Moments) -> Moments:
+        at, inside = self._session_at(moments)
+        before = inside & (moments < self.break_starts[at])  # never, of NaT
+        return np.where(before, self.break_starts[at], super().open_until(moments))
 
     def is_open(self, moments: Moments) -> Booleans:
         at, inside = self._session_at(moments)

@@ -225,16 +225,16 @@ class Upload:
         daily = self.terms.interval == "1day"
         for (symbol,), part in whole.partition_by("symbol", as_dict=True, maintain_order=True).items():
             calendar = self._known.calendar(str(symbol))
-            if calendar is None and daily:
+            if calendar is None:
                 continue
-            clock, dates = calendar or ALWAYS_OPEN, part["date"].to_numpy()
-            for reason, rows in strays(clock, dates, self.terms.interval).items():
-                self.faults.mark_rows(self._files, part.filter(pl.Series(rows)), "date", reason)
+            dates = part["date"].to_numpy()
+            found = dict(strays(calendar, dates, self.terms.interval))
             if not undated & {None, symbol}:
                 known = self._known.days(str(symbol), self.terms.interval)
-                days = dates.astype("datetime64[D]") if daily else clock.days_of(dates.astype("datetime64[s]"))
-                for reason, at in gaps(clock, days, known):
-                    self.faults.mark_rows(self._files, part[at : at + 1], "date", reason)
+                days = dates.astype("datetime64[D]") if daily else calendar.days_of(dates.astype("datetime64[s]"))
+                found |= gaps(calendar, days, known)
+            for reason, rows in found.items():
+                self.faults.mark_rows(self._files, part.filter(pl.Series(rows)), "date", reason)
 
     def _typed(self, file: str, rows: pl.Series, raw: pl.Series) -> pl.Series:
         """The column as it is stored, null where it has a fault."""

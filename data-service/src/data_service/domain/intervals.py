@@ -54,8 +54,10 @@ def served_from(stored: str) -> tuple[Interval, ...]:
 def resample(bars: Bars, interval: Interval, calendar: Calendar) -> Bars:
     """First open, highest high, lowest low, last close, total volume, of each bar of the interval; it must not be finer than the
     bars are. The bars may be of several months, one after the other."""
-    if interval == bars.interval or not len(bars):
+    if interval == bars.interval:
         return bars
+    if not len(bars):
+        return bars if interval in SECONDS or bars.interval == "1day" else Bars.empty(bars.symbol)
     if interval in SECONDS:
         begins = _begins(bars.date, SECONDS[interval], calendar)
         starts = _starts(begins)
@@ -110,13 +112,13 @@ def newest_is_partial(bars: Bars, interval: Interval, calendar: Calendar) -> boo
         return False
     newest = bars.date[-1:]
     day = calendar.days_of(newest)
-    closes = calendar.closes_of(day)[0]
     reached = newest[0] + np.timedelta64(SECONDS[bars.interval], "s")
     if interval in SECONDS:
         ends = _begins(newest, SECONDS[interval], calendar)[0] + np.timedelta64(SECONDS[interval], "s")
         # after the close, where bars of other hours are stored, only the clock ends one
-        return bool(reached < (min(ends, closes) if newest[0] < closes else ends))
-    return bool(reached < closes) or newest_days_are_partial(day, interval, calendar)
+        stops = calendar.open_until(newest)[0]
+        return bool(reached < (min(ends, stops) if newest[0] < stops else ends))
+    return bool(reached < calendar.closes_of(day)[0]) or newest_days_are_partial(day, interval, calendar)
 
 
 def newest_days_are_partial(days: Dates, interval: Interval, calendar: Calendar | None) -> bool:

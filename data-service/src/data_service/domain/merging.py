@@ -114,11 +114,9 @@ def _over(old: Bars, dates: Dates, new: dict[str, Floats]) -> tuple[Bars, int, i
     daily = old.key == old.symbol
     at = np.searchsorted(old.date, dates)
     given = ~np.isnan(new["adj_close"])
-    near = np.minimum(at, len(old) - 1)
-    ratio = old.adj_close[near] / old.close[near] if daily and len(old) else np.ones(len(dates))
     known = at < len(old)
     known[known] = old.date[at[known]] == dates[known]
-    follows = new["close"] * ratio
+    follows = new["close"] * old.ratios_on(dates)
     same = known.copy()
     same[known] = old.close[at[known]] == new["close"][known]
     follows[same] = old.adj_close[at[same]]  # the product may be another by its last bit
@@ -146,8 +144,7 @@ def _adjusted(bars: Bars, told: Mapping[str, Floats], given: _Flags) -> tuple[Ba
     """The bars with the splits that follow, and with the adj_close where actions are `told` and adj_close is not `given`; and
     which bars get no usable one."""
     split, dividend = told["split"], told["dividend"]
-    steps = (~np.isnan(split) | ~np.isnan(dividend)) & ~given
-    adj_close, unfit = with_steps(bars.close, bars.adj_close, split, dividend, steps)
+    adj_close, unfit = with_steps(bars, split, dividend, ~given)
     ratio = adj_close / bars.close
     splits = told_splits(found_splits(bars.splits, bars.date, ratio, given), bars.date, split)
     return replace(bars, adj_close=adj_close, splits=splits), unfit | ~((ratio >= RATIOS[0]) & (ratio <= RATIOS[1]))

@@ -1,6 +1,6 @@
 """Where bars stand on their exchange's calendar: outside its sessions, off the grid of their interval, with sessions missing."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -24,24 +24,29 @@ def strays(calendar: Calendar, dates: npt.NDArray[np.datetime64], interval: Stor
     moments = dates.astype("datetime64[s]")
     days = calendar.days_of(moments)
     off = (dates.astype("datetime64[us]") - calendar.opens_of(days)) % np.timedelta64(SECONDS[interval], "s") != np.timedelta64(0)
+    covered = calendar.covers(days)
     return {
-        f"outside the sessions of {calendar.name}": calendar.covers(days) & ~calendar.is_open(moments),
-        f"not where a bar of {interval} begins": off,
+        f"outside the sessions of {calendar.name}": covered & ~calendar.is_open(moments),
+        f"not where a bar of {interval} begins": covered & off,
     }
 
 
-def gaps(calendar: Calendar, days: Dates, known: Dates) -> Iterator[tuple[str, int]]:
-    """Where sessions are missing beside `days`, ascending, which come to stand among the `known`: the reason, and the position of
-    the first date after the gap, or of the last before it where what follows is known already."""
+def gaps(calendar: Calendar, days: Dates, known: Dates) -> Mapping[str, _Flags]:
+    """By reason, where sessions are missing beside `days`, ascending, which come to stand among the `known`: at the first date
+    after the gap, or at the last before it where what follows is known already."""
     new = np.unique(days)
     whole = np.union1d(new, known)
     ends, counts = calendar.missing_between(whole)
-    for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
-        sessions = f"{count} session{'s' if count > 1 else ''} of {calendar.name} missing"
-        if whole[end] in new:
-            yield f"{sessions} before it", int(np.searchsorted(days, whole[end], "left"))
-        elif whole[end - 1] in new:
-            yield f"{sessions} after it", int(np.searchsorted(days, whole[end - 1], "right")) - 1
+    after = np.isin(whole[ends], new)
+    before = ~after & np.isin(whole[ends - 1], new)
+    places = np.where(after, np.searchsorted(days, whole[ends], "left"), np.searchsorted(days, whole[ends - 1], "right") - 1)
+    found: dict[str, _Flags] = {}
+    for side, told in (("before", after), ("after", before)):
+        for count in np.unique(counts[told]).tolist():
+            flags = np.zeros(len(days), np.bool_)
+            flags[places[told & (counts == count)]] = True
+            found[f"{count} session{'s' if count > 1 else ''} of {calendar.name} missing {side} it"] = flags
+    return found
 
 
 class StoredBars:

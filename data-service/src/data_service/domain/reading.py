@@ -1,6 +1,7 @@
 """Columns as they are sent, of text or of whatever a Parquet file has, and what they become: null where a value is unfit."""
 
 from datetime import datetime
+from typing import Literal
 
 import polars as pl
 
@@ -11,6 +12,8 @@ __all__ = ["Typed", "read_date", "read_moment", "read_number", "read_symbol", "w
 Typed = tuple[pl.Series | None, str]
 """The column, None when it is of a type that cannot be read, and the reason of what is unfit."""
 
+_YEARS = (-11_676_096_000, 253_402_214_400)
+"""1600 and 9999-12-31 in seconds since 1970."""
 _MOMENT = (
     r"^(?<day>\d{4}-\d\d-\d\d)[T ](?<time>\d\d:\d\d)(?::(?<seconds>\d\d)(?:\.0+)?)?"
     r"\s?(?:(?<zulu>Z)|(?<sign>[+-])(?<hours>\d\d):?(?<minutes>\d\d))?$"
@@ -24,6 +27,12 @@ def read_number(raw: pl.Series) -> Typed:
     return (raw.cast(pl.Float64, strict=False), reason) if known else (None, reason)
 
 
+def _within_years(raw: pl.Series, unit: Literal["ms", "us", "ns"]) -> pl.Series:
+    """Moments before 1600 and after 9999 are null: what is too far off has no year, and no library that can tell its time."""
+    seconds = raw.to_physical() // {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}[unit]
+    return raw.set(~seconds.is_between(*_YEARS), None)
+
+
 def read_date(raw: pl.Series) -> Typed:
     """A date, or midnight of it, whatever its zone."""
     reason = "not a date (YYYY-MM-DD)"
@@ -34,7 +43,7 @@ def read_date(raw: pl.Series) -> Typed:
             days = days.fill_null(bare.str.to_date("%Y-%m-%d", strict=False))
         return days, reason
     if isinstance(raw.dtype, pl.Datetime):
-        local = raw.dt.replace_time_zone(None)
+        local = _within_years(raw, raw.dtype.time_unit).dt.replace_time_zone(None)
         return local.cast(pl.Date).set(local.dt.time() != datetime.min.time(), None), "not midnight, as daily bars are"
     return (raw.cast(pl.Date), reason) if raw.dtype in {pl.Date, pl.Null} else (None, reason)
 
@@ -43,7 +52,8 @@ def read_moment(raw: pl.Series) -> Typed:
     """In UTC where it has an offset, else as it stands: `without_offset` tells the two apart."""
     reason = "not a date and time (YYYY-MM-DDThh:mm, with seconds and an offset or without)"
     if isinstance(raw.dtype, pl.Datetime):
-        moments = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if raw.dtype.time_zone else raw
+        near = _within_years(raw, raw.dtype.time_unit)
+        moments = near.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if raw.dtype.time_zone else near
         return moments.cast(pl.Datetime("us")), reason
     if raw.dtype != pl.String:
         return (raw.cast(pl.Datetime("us")), reason) if raw.dtype == pl.Null else (None, reason)

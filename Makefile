@@ -66,6 +66,10 @@ bench-data: $(READY) ## measure: the bar store at 5,000 symbols of 20 years, rea
 bench-indicators: $(READY) ## measure: an indicator inside the service, beside the floor, Polars and pandas-ta-classic
 	@$(BIN)/python -m benchmarks.indicators
 
+.PHONY: bench-openbb
+bench-openbb: $(READY) ## measure: RSI of one's own candles, beside OpenBB, which is fetched for it
+	@$(BIN)/python -m benchmarks.openbb
+
 .PHONY: openapi
 openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves
 	@$(BIN)/kalpi openapi

@@ -19,11 +19,17 @@ _HEAD_ENDS = b"\r\n\r\n"
 _LENGTH = b"content-length: "
 
 
-def requests_per_second(url: str, headers: Mapping[str, str], requests: int, connections: int) -> float:
-    """RuntimeError for an answer that is not 200."""
+def requests_per_second(
+    url: str, headers: Mapping[str, str], requests: int, connections: int, body: bytes | None = None
+) -> float:
+    """A GET, or a POST of JSON. RuntimeError for an answer that is not 200."""
     parts = urlsplit(url)
-    fields = "".join(f"{name}: {value}\r\n" for name, value in {"Host": parts.netloc, "Accept": "*/*", **headers}.items())
-    request = f"GET {parts.path}?{parts.query} HTTP/1.1\r\n{fields}\r\n".encode()
+    told = {"Host": parts.netloc, "Accept": "*/*", **headers}
+    if body is not None:
+        told |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    fields = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    method = "GET" if body is None else "POST"
+    request = f"{method} {parts.path}?{parts.query} HTTP/1.1\r\n{fields}\r\n".encode() + (body or b"")
     return uvloop.run(_run(parts.hostname or "", parts.port or 80, request, requests, connections))
 
 

@@ -60,6 +60,11 @@ def create_app(route_class: type[APIRoute]) -> FastAPI:
     async def own(request: Request) -> Response:
         return Response(repr(request.query_params.multi_items()))
 
+    @router.post("/things/{thing}")
+    async def put(request: Request, thing: Thing, query: Annotated[Asked, Query()]) -> Response:
+        body = await request.body()
+        return Response(repr((thing, query.limit, body)), status_code=201)
+
     @router.get("/broken")
     async def broken() -> Response:
         raise ZeroDivisionError
@@ -118,6 +123,13 @@ async def test_a_direct_route_answers_as_the_same_route_of_fastapi(
         direct, plain = [await client.request(method, target) for client in both]
         assert (direct.status_code, direct.content) == (plain.status_code, plain.content)
         assert dict(direct.headers) == dict(plain.headers)
+
+
+@pytest.mark.parametrize("body", [b"", b"abc", b"x" * 300_000])
+async def test_what_is_posted_is_read_by_the_endpoint(both: tuple[httpx.AsyncClient, httpx.AsyncClient], body: bytes) -> None:
+    for client in both:
+        answer = await client.post("/v1/things/pen?limit=2", content=body)
+        assert (answer.status_code, answer.text) == (201, repr(("pen", 2, body)))
 
 
 async def test_what_a_dependency_refuses_is_its_problem(both: tuple[httpx.AsyncClient, httpx.AsyncClient]) -> None:

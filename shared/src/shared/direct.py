@@ -1,7 +1,7 @@
 """Routes that are asked often, answered without the framework in between.
 
 FastAPI finds a route and solves its parameters anew for each request, for some 160 µs. A `DirectRoute` is declared
-and described like any other, but a GET that fits it is answered here: what its path and query say is validated by FastAPI's own
+and described like any other, but a GET or a POST that fits it is answered here: what its path and query say is validated by FastAPI's own
 fields, once, and remembered. Whatever does not fit goes on to FastAPI, which says what is wrong with it.
 """
 
@@ -39,8 +39,9 @@ class _Unfit(Exception):
 class DirectRoute(APIRoute):
     """For `APIRouter(route_class=…)`.
 
-    The endpoint returns a `Response` or raises a `KalpiError`. It takes no more than the request, dependencies that take the
-    request alone, path parameters, and one query model, frozen because requests share it; TypeError for one that does.
+    The endpoint returns a `Response` or raises a `KalpiError`. It takes no more than the request, whose body it reads itself,
+    dependencies that take the request alone, path parameters, and one query model, frozen because requests share it; TypeError
+    for one that does.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:
@@ -125,15 +126,15 @@ class AnswerDirectly:
         await response(scope, receive, send)
 
     def _route_of(self, scope: Scope) -> tuple[DirectRoute, dict[str, Any]]:
-        if scope["type"] != "http" or scope["method"] != "GET":
+        if scope["type"] != "http" or scope["method"] not in {"GET", "POST"}:
             raise _Unfit
         path, query = scope["path"], scope["query_string"]
         find = self._remembered if len(path) + len(query) <= _LONGEST_REMEMBERED else self._find
-        return find(path, query)
+        return find(scope["method"], path, query)
 
-    def _find(self, path: str, query: bytes) -> tuple[DirectRoute, dict[str, Any]]:
+    def _find(self, method: str, path: str, query: bytes) -> tuple[DirectRoute, dict[str, Any]]:
         """The route, and its arguments, which the caller leaves as they are."""
-        wanted = {"type": "http", "method": "GET", "path": path, "root_path": ""}
+        wanted = {"type": "http", "method": method, "path": path, "root_path": ""}
         for route in self._routes:
             match, found = route.matches(wanted)
             if match is Match.FULL:

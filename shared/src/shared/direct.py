@@ -1,9 +1,8 @@
 """Routes that are asked often, answered without the framework in between.
 
-FastAPI finds a route and solves its parameters anew for each request, for some 160 µs. A `DirectRoute` is declared
-and described like any other, but a GET or a POST that fits it is answered here: what its path and query say is validated by FastAPI's own
-fields, once, and remembered. Whatever does not fit goes on to FastAPI, which says what is wrong with it.
-"""
+FastAPI finds a route and solves its parameters anew for each request, for some 160 µs. A `DirectRoute` is declared and described
+like any other, but a GET or a POST that fits it is answered here: what its path and query say is validated by FastAPI's own
+fields, once, and remembered. Whatever does not fit goes on to FastAPI, which says what is wrong with it."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence

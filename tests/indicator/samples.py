@@ -12,7 +12,7 @@ import talib
 from talib import abstract
 
 from indicator_service.domain.catalogue import Indicator
-from indicator_service.domain.engine import Outputs
+from indicator_service.domain.engine import Outputs, TalibCall
 from indicator_service.domain.request import Parameters
 from indicator_service.domain.series import Bars
 from tests.support.sample import PARQUET
@@ -55,6 +55,11 @@ def seeded(seed: int | str) -> random.Random:
     return random.Random(seed)  # noqa: S311 - the same in every run
 
 
+def call_of(indicator: Indicator) -> TalibCall:
+    assert isinstance(indicator.work, TalibCall)
+    return indicator.work
+
+
 def defaults(indicator: Indicator) -> Parameters:
     return Parameters(indicator, indicator.defaults, indicator.series_defaults)
 
@@ -91,7 +96,7 @@ def series(bars: Bars, series_type: str) -> Array:
 
 def ta_lib(parameters: Parameters, bars: Bars) -> tuple[Array, ...]:
     """TA-Lib itself, by its own names of everything."""
-    function = parameters.indicator.function
+    function = call_of(parameters.indicator).function
     info = abstract.Function(function).info
     free, arrays = iter(parameters.series), []
     for name, source in info["input_names"].items():

@@ -18,7 +18,7 @@ from indicator_service.domain.errors import UnknownIndicator
 from indicator_service.domain.inputs import SERIES_TYPES, series_of
 from indicator_service.domain.request import Parameters
 from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES
-from tests.indicator.samples import any_parameters, defaults, part, sample, seeded, series, ta_lib, walk
+from tests.indicator.samples import any_parameters, call_of, defaults, part, sample, seeded, series, ta_lib, walk
 
 EVERY = pytest.mark.parametrize("indicator", CATALOGUE.values(), ids=list(CATALOGUE))
 CUMULATIVE = {"ad", "cumsum", "maxindex", "minindex", "minmaxindex", "nvi", "obv", "pvi", "pvt", "vwap", "wad"}
@@ -41,12 +41,12 @@ def test_every_function_of_ta_lib_is_there() -> None:
 
 @EVERY
 def test_it_says_of_a_function_what_ta_lib_says(indicator: Indicator) -> None:
-    info = abstract.Function(indicator.function).info
+    info = abstract.Function(call_of(indicator).function).info
     assert (indicator.title, indicator.group) == (info["display_name"], info["group"])
     assert len(indicator.outputs) == len(set(indicator.outputs)) == len(info["output_names"])
     assert [MA_TYPES.get(str(p.default), p.default) for p in indicator.parameters] == list(info["parameters"].values())
     assert indicator.formula
-    assert indicator.function in indicator.reference
+    assert call_of(indicator).function in indicator.reference
 
 
 def test_the_overlay_speaks_of_nothing_that_ta_lib_does_not_have() -> None:
@@ -62,7 +62,7 @@ def test_the_overlay_speaks_of_nothing_that_ta_lib_does_not_have() -> None:
 
 @EVERY
 def test_what_ta_lib_flags_as_unstable_or_dependent_on_its_path_is_called_recursive(indicator: Indicator) -> None:
-    flags = set(FUNCTIONS[indicator.function].flags)
+    flags = set(FUNCTIONS[call_of(indicator).function].flags)
     if flags & {"Function has an unstable period", "Output is path-dependent"}:
         assert indicator.recursive
 
@@ -166,7 +166,7 @@ def forgets(parameters: Parameters, whole_name: str, starts: range) -> None:
 
 @EVERY
 def test_after_its_warmup_a_value_no_longer_depends_on_where_the_input_began(indicator: Indicator) -> None:
-    if indicator.memory == ("forever",):
+    if call_of(indicator).memory == ("forever",):
         assert indicator.name in CUMULATIVE | ON_A_PATH
         assert indicator.warmup(indicator.defaults) is None
         return
@@ -196,7 +196,7 @@ def test_paths_from_different_starts_do_meet_though_nothing_makes_them(name: str
 def test_what_it_calls_recursive_does_remember_more_than_its_lookback(indicator: Indicator) -> None:
     bars = sample("IBM")
     parameters = defaults(indicator)
-    if indicator.memory and indicator.memory[0].startswith("ma:") and "sma" in indicator.defaults.values():
+    if call_of(indicator).memory and call_of(indicator).memory[0].startswith("ma:") and "sma" in indicator.defaults.values():
         parameters = Parameters(
             indicator, {k: "ema" if v == "sma" else v for k, v in parameters.values.items()}, parameters.series
         )

@@ -8,13 +8,14 @@ from fastapi import FastAPI
 from indicator_service.api.schemas import shown_parameters
 from indicator_service.domain.candles import MOST_BARS
 from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
+from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
 from indicator_service.domain.request import Query
 from shared.formats import TABLE_CONTENT
 
 __all__ = ["describe_indicators"]
 
 _PATH = "/api/v1/indicators"
-_JSON_TYPES = {"int": "integer", "float": "number", "choice": "string"}
+_JSON_TYPES = {"int": "integer", "float": "number", "choice": "string", "date": "string", "series": "string"}
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
 _COLUMNS = ("open", "high", "low", "close", "volume")
 _FORMATS = (
@@ -67,7 +68,11 @@ def _operation(indicator: Indicator) -> dict[str, Any]:
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": _JSON_TYPES[parameter.type], "default": parameter.default}
-    if parameter.choices:
+    if parameter.type == "series":
+        schema |= {"maxLength": MOST_CHARACTERS, "examples": [*parameter.choices, "sma(close, 20)"]}
+    elif parameter.type == "date":
+        schema["format"] = "date"
+    elif parameter.choices:
         schema["enum"] = list(parameter.choices)
     else:
         schema |= {"minimum": parameter.minimum, "maximum": parameter.maximum}

@@ -8,18 +8,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.datastructures import QueryParams
 
+from indicator_service.api.entitled import check_feature, check_indicators
 from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, IndicatorAnswer, catalogue_body
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.candles import parse_candles
-from indicator_service.domain.catalogue import Indicator, find
-from indicator_service.domain.engine import Outputs, compute, takes_long
+from indicator_service.domain.catalogue import find
+from indicator_service.domain.engine import LONG_NS, Outputs, compute
+from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.inputs import series_of
 from indicator_service.domain.ports import BarSource
 from indicator_service.domain.request import IndicatorRequest, Parameters, parse_request
 from indicator_service.domain.series import Bars
 from shared.conditional import conditional
 from shared.direct import DirectRoute
-from shared.errors import TierRequired
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
@@ -61,7 +62,7 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     indicator = _found(request, name)
     asked = _asked(indicator, request.scope["query_string"])
     written = requested_format(request, asked.format)
-    _check_entitled(caller, plans, indicator)
+    _check_entitled(caller, plans, asked.parameters)
     wanted = asked.wanted
     bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment))
     window = history_window(
@@ -109,7 +110,7 @@ async def sent(request: Request, caller: Caller, plans: Plans, name: Name, forma
     asked, bars = (
         await asyncio.to_thread(parse_candles, indicator, body) if len(body) > _BIG_BODY else parse_candles(indicator, body)
     )
-    _check_entitled(caller, plans, indicator)
+    _check_entitled(caller, plans, asked.parameters)
     scope = Scope(asked, bars, _ALL_OF_IT, caller.principal.tier)
     outputs = await _computed(asked.parameters, bars)
     if written == "json":
@@ -124,15 +125,15 @@ def _found(request: Request, name: str) -> Indicator:
 
 
 async def _computed(parameters: Parameters, bars: Bars) -> Outputs:
-    inputs = [series_of(bars, series_type) for series_type in parameters.series]
-    arguments = (parameters.indicator, bars, inputs, parameters.values)
-    if takes_long(parameters.indicator, bars, parameters.values):
-        return await asyncio.to_thread(compute, *arguments)
+    def outputs() -> Outputs:
+        inputs = [series_of(bars, series_type) for series_type in parameters.series]
+        return compute(parameters.indicator, bars, inputs, parameters.values)
+
     # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
-    return compute(*arguments)
+    return await asyncio.to_thread(outputs) if parameters.cost * len(bars) > LONG_NS else outputs()
 
 
-def _check_entitled(caller: Envelope, plans: PlanWatcher, indicator: Indicator) -> None:
-    if not caller.entitled.allows_indicator(indicator.name, indicator.feature):
-        required = plans.book.first_tier_with(indicator.name, indicator.feature)
-        raise TierRequired(f"{indicator.name} is not part of the tier {caller.principal.tier}", required)
+def _check_entitled(caller: Envelope, plans: PlanWatcher, parameters: Parameters) -> None:
+    check_indicators(caller, plans, [parameters.indicator, *parameters.uses])
+    if parameters.has_expressions:
+        check_feature(caller, plans, "expressions")

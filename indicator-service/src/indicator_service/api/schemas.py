@@ -28,10 +28,10 @@ class CatalogueQuery(BaseModel):
 
 
 class CatalogueParameter(BaseModel):
-    """Bounds are inclusive; a choice has `choices` instead."""
+    """Bounds are inclusive; a choice has `choices` instead, a series `choices` and any expression of numbers."""
 
     name: str
-    type: Literal["int", "float", "choice"]
+    type: Literal["int", "float", "choice", "date", "series"]
     default: int | float | str
     minimum: float | None
     maximum: float | None
@@ -119,7 +119,7 @@ class IndicatorAnswer(BaseModel):
 def shown_parameters(indicator: Indicator) -> list[Parameter]:
     """Its own, and those that choose its free inputs."""
     series = [
-        Parameter(name, "choice", default, None, None, SERIES_TYPES, (), _series_meaning(indicator, name))
+        Parameter(name, "series", default, None, None, SERIES_TYPES, (), _series_meaning(indicator, name))
         for name, default in zip(indicator.series_parameters, indicator.series_defaults, strict=True)
     ]
     return [*indicator.parameters, *series]

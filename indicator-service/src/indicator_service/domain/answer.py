@@ -56,8 +56,7 @@ class Scope:
         """Of a stored symbol: of the first row of the page. Its history is all there is, so what counts from the first bar is
         counted from the right one. Of a client's own bars: of the newest one, and nobody knows what came before the first.
         """
-        parameters = self.request.parameters
-        required = parameters.indicator.warmup(parameters.values)
+        required = self.request.parameters.warmup
         stored = self.request.wanted.symbol is not None
         used = self.page.first if stored else len(self.bars) - 1
         return Warmup(required, used, stored if required is None else used >= required)

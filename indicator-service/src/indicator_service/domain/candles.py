@@ -12,9 +12,10 @@ import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from indicator_service.domain.catalogue import Indicator
+from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.inputs import columns_of
-from indicator_service.domain.request import IndicatorRequest, Parameters, Wanted, checked, parse_parameters
+from indicator_service.domain.parameters import checked
+from indicator_service.domain.request import IndicatorRequest, Parameters, Wanted, parse_parameters
 from indicator_service.domain.series import Bars, Floats
 from shared.errors import InvalidInput
 from shared.paging import Order

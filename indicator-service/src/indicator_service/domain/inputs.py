@@ -1,36 +1,61 @@
-"""The series an indicator is computed on: a column of the bars, or one made of several."""
+"""The series an indicator is computed on: a column of the bars, one made of several, or an expression."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
-from talib import _ta_lib
-
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME, Indicator
+from indicator_service.domain.columns import COLUMNS, column_of
+from indicator_service.domain.errors import InvalidExpression, Mistake
+from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of
 from indicator_service.domain.series import Bars, Floats
 
-__all__ = ["SERIES_TYPES", "columns_of", "series_of"]
+__all__ = ["SERIES_TYPES", "columns_of", "cost_of", "parse_series", "required_of", "series_of", "used_by"]
 
-_DERIVED = {
-    "hl2": (_ta_lib.MEDPRICE, ("high", "low")),
-    "hlc3": (_ta_lib.TYPPRICE, ("high", "low", "close")),
-    "hlcc4": (_ta_lib.WCLPRICE, ("high", "low", "close")),
-    "ohlc4": (_ta_lib.AVGPRICE, ("open", "high", "low", "close")),
-}
-_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    **{name: (name,) for name in ("open", "high", "low", "close", "volume")},
-    **{name: columns for name, (_, columns) in _DERIVED.items()},
-}
-SERIES_TYPES: tuple[str, ...] = tuple(_COLUMNS)
+SERIES_TYPES: tuple[str, ...] = tuple(COLUMNS)
+
+
+def parse_series(sent: str, loc: Sequence[str | int]) -> str:
+    """A name of SERIES_TYPES, or the one spelling of an expression of numbers. Raises InvalidExpression."""
+    if sent in COLUMNS:
+        return sent
+    expression = expression_of(sent, FUNCTIONS_BY_NAME, loc=loc)
+    if expression.kind != "numbers":
+        outputs = " or ".join(f".{name}" for name in expression.outputs) if expression.kind == "outputs" else None
+        kind = {"outputs": "several series", "booleans": "a condition", "number": "a constant"}.get(expression.kind, "no series")
+        msg = f"this is {kind}, not a series of numbers"
+        raise InvalidExpression(Mistake(msg, "expression_type", 0, 1, 1, max(1, len(sent)), outputs), tuple(loc))
+    return expression.text
+
+
+@lru_cache(1024)
+def _expression(series_type: str) -> Expression:
+    return expression_of(series_type, FUNCTIONS_BY_NAME, loc=("series_type",))
 
 
 def columns_of(series_type: str) -> Sequence[str]:
     """The columns of the bars it needs."""
-    return _COLUMNS[series_type]
+    return COLUMNS[series_type] if series_type in COLUMNS else sorted(_expression(series_type).columns)
 
 
 def series_of(bars: Bars, series_type: str) -> Floats:
-    """One value for each bar."""
-    if series_type not in _DERIVED:
-        column: Floats = getattr(bars, series_type)
-        return column
-    function, names = _DERIVED[series_type]
-    derived: Floats = function(*(getattr(bars, name) for name in names))
-    return derived
+    """One value for each bar; NaN where an expression has none. Raises InvalidExpression where that would cost too much."""
+    if series_type in COLUMNS:
+        return column_of(bars, series_type)
+    expression = _expression(series_type).within(len(bars), BUDGET_NS)
+    series: Floats = expression.evaluate(bars).columns["value"]  # type: ignore[assignment]  # of numbers, as parsed
+    return series
+
+
+def used_by(series_type: str) -> Sequence[Indicator]:
+    """The indicators an expression calls."""
+    return () if series_type in COLUMNS else _expression(series_type).indicators
+
+
+def required_of(series_type: str) -> int | None:
+    """Bars until it no longer depends on where the bars began; None: it always may."""
+    return 0 if series_type in COLUMNS else _expression(series_type).required
+
+
+def cost_of(series_type: str) -> float:
+    """About how many nanoseconds a bar it takes, at most."""
+    return 0.0 if series_type in COLUMNS else _expression(series_type).cost

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
-from indicator_service.domain.catalogue import Indicator, Parameter
-from indicator_service.domain.inputs import SERIES_TYPES
-from indicator_service.domain.talib_info import Value
+from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
+from indicator_service.domain.indicator import Indicator, Value
+from indicator_service.domain.inputs import SERIES_TYPES, cost_of, parse_series, required_of, used_by
+from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased
 from shared.errors import InvalidInput
 from shared.formats import Format, FormatChoice
 from shared.paging import Order
@@ -20,15 +21,13 @@ __all__ = ["IndicatorRequest", "Parameters", "Query", "Wanted", "checked", "pars
 
 Adjustment = Literal["split_dividend", "split", "none"]
 Interval = Literal["1min", "5min", "15min", "30min", "1h", "4h", "1day", "1week", "1month"]
-_COMMON_ALIASES = {"timeframe": ("interval",)}
-_Model = TypeVar("_Model", bound=BaseModel)
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+_COMMON_ALIASES = {"timeframe": "interval"}
 
 
 class Query(BaseModel):
     """What every indicator takes."""
 
-    model_config = _STRICT
+    model_config = STRICT
     symbol: Annotated[
         str,
         AfterValidator(str.upper),
@@ -50,7 +49,8 @@ class Query(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What is computed: `values` by the names of the indicator's own parameters, `series` the types of its free inputs."""
+    """What is computed: `values` by the names of the indicator's own parameters, `series` what `inputs.series_of` makes its free
+    inputs of."""
 
     indicator: Indicator
     values: Mapping[str, Value]
@@ -59,6 +59,28 @@ class Parameters:
     @property
     def shown(self) -> dict[str, Value]:
         return {**self.values, **dict(zip(self.indicator.series_parameters, self.series, strict=True))}
+
+    @property
+    def warmup(self) -> int | None:
+        """Bars before a value after which it no longer depends on where the bars began; None when it always does."""
+        own = self.indicator.warmup(self.values)
+        inputs = [required_of(series_type) for series_type in self.series]
+        known = [bars for bars in inputs if bars is not None]
+        return None if own is None or len(known) < len(inputs) else own + max(known, default=0)
+
+    @property
+    def has_expressions(self) -> bool:
+        return any(series_type not in SERIES_TYPES for series_type in self.series)
+
+    @property
+    def uses(self) -> tuple[Indicator, ...]:
+        """The indicators that its inputs are made with."""
+        return tuple(used for series_type in self.series for used in used_by(series_type))
+
+    @property
+    def cost(self) -> float:
+        """About how many nanoseconds a bar it takes, at most."""
+        return self.indicator.work.cost(self.values) + sum(map(cost_of, self.series))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +112,11 @@ class IndicatorRequest:
         return f"{wanted.symbol} {wanted.interval} {parameters.indicator.name} {parameters.shown} {wanted.adjustment}"
 
 
-def _type_of(parameter: Parameter) -> Any:
-    if parameter.type == "choice":
-        choice: Any = Literal
-        return choice[parameter.choices]
-    return Annotated[int if parameter.type == "int" else float, Field(ge=parameter.minimum, le=parameter.maximum)]
-
-
 @cache
 def _fields(indicator: Indicator) -> dict[str, Any]:
-    """The one place that says what a client may send as a series: a type of `inputs`."""
-    series: Any = Literal
-    return {
-        **{parameter.name: (_type_of(parameter), parameter.default) for parameter in indicator.parameters},
-        **{
-            name: (series[SERIES_TYPES], default)
-            for name, default in zip(indicator.series_parameters, indicator.series_defaults, strict=True)
-        },
-    }
+    series = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+    chosen = zip(indicator.series_parameters, indicator.series_defaults, strict=True)
+    return {**fields_of(indicator), **{name: (series, default) for name, default in chosen}}
 
 
 @cache
@@ -117,13 +126,13 @@ def _query_model(indicator: Indicator) -> type[Query]:
 
 @cache
 def _parameters_model(indicator: Indicator) -> type[BaseModel]:
-    return create_model(f"{indicator.name}_parameters", __config__=ConfigDict(strict=True, **_STRICT), **_fields(indicator))
+    return create_model(f"{indicator.name}_parameters", __config__=ConfigDict(strict=True, **STRICT), **_fields(indicator))
 
 
 def parse_request(indicator: Indicator, sent: Iterable[tuple[str, str]]) -> IndicatorRequest:
     """A query string. Raises InvalidInput naming each parameter that is unknown, given twice (also by an alias), mistyped or out
     of bounds."""
-    query = checked(_query_model(indicator), _unaliased(indicator, sent, ("query",)), ("query",))
+    query = checked(_query_model(indicator), unaliased(indicator, sent, ("query",), _COMMON_ALIASES), ("query",))
     if query.start_date and query.end_date and query.start_date > query.end_date:
         raise InvalidInput.field("query", "start_date", msg="after end_date")
     wanted = Wanted(
@@ -142,35 +151,11 @@ def parse_request(indicator: Indicator, sent: Iterable[tuple[str, str]]) -> Indi
 
 def parse_parameters(indicator: Indicator, sent: Mapping[str, Any], *loc: str) -> Parameters:
     """An object of JSON, its values of the very types. Raises InvalidInput as `parse_request` does; `loc` says where it stood."""
-    return _parameters(indicator, checked(_parameters_model(indicator), _unaliased(indicator, sent.items(), loc), loc), loc)
-
-
-def checked(model: type[_Model], sent: Any, loc: tuple[str, ...]) -> _Model:
-    try:
-        return model.model_validate(sent)
-    except ValidationError as error:
-        faults = [{"loc": [*loc, *fault["loc"]], "msg": fault["msg"], "type": fault["type"]} for fault in error.errors()]
-        raise InvalidInput(f"unfit: {', '.join('.'.join(map(str, fault['loc'][1:])) for fault in faults)}", faults) from None
+    return _parameters(indicator, checked(_parameters_model(indicator), unaliased(indicator, sent.items(), loc), loc), loc)
 
 
 def _parameters(indicator: Indicator, model: BaseModel, loc: tuple[str, ...]) -> Parameters:
     values = {parameter.name: getattr(model, parameter.name) for parameter in indicator.parameters}
-    for order in indicator.ordered:
-        first, second = values[order.first], values[order.second]
-        if first > second or (order.strictly and first == second):
-            raise InvalidInput.field(*loc, order.first, msg=f"{'not below' if order.strictly else 'above'} {order.second}")
-    return Parameters(indicator, values, tuple(getattr(model, name) for name in indicator.series_parameters))
-
-
-def _unaliased(indicator: Indicator, sent: Iterable[tuple[str, Any]], loc: tuple[str, ...]) -> dict[str, Any]:
-    meant: dict[str, tuple[str, ...]] = dict(_COMMON_ALIASES) if loc == ("query",) else {}
-    for parameter in indicator.parameters:
-        for alias in parameter.aliases:
-            meant[alias] = (*meant.get(alias, ()), parameter.name)
-    values: dict[str, Any] = {}
-    for name, value in sent:
-        for target in meant.get(name, (name,)):
-            if target in values:
-                raise InvalidInput.field(*loc, name, msg=f"{target} is given twice")
-            values[target] = value
-    return values
+    check_order(indicator, values, loc)
+    series = tuple(parse_series(getattr(model, name), (*loc, name)) for name in indicator.series_parameters)
+    return Parameters(indicator, values, series)

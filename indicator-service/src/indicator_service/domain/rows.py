@@ -13,7 +13,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
-from indicator_service.domain.engine import Column, Outputs
+from indicator_service.domain.outputs import Bits, Column, Outputs
 from indicator_service.domain.series import Bars
 from shared.local_time import zoned
 
@@ -24,13 +24,13 @@ _OPENING = b'{"date":"'
 
 
 def json_rows(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> bytes:
-    """`[{"date":…,"<output>":…},…]`; NaN, infinities and what is before the first value are null."""
+    """`[{"date":…,"<output>":…},…]`; NaN, infinities, what is before the first value and what is unknown are null."""
     dates = bars.date_cells[rows]
     if not len(dates):
         return b"[]"
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)
     first, *others = (b'"%b":' % name.encode() for name in columns)
-    numbers = _numbers(list(columns.values()), rows, outputs.begin)
+    numbers = _numbers(columns, rows, outputs)
     commas = np.flatnonzero(np.frombuffer(numbers, np.uint8) == ord(","))
     for at in range(len(others)):  # those inside a row become 0, 1 …, for each is replaced by another name
         np.frombuffer(numbers, np.uint8)[commas[at :: len(columns)]] = at
@@ -46,30 +46,30 @@ def json_rows(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) 
     return bytes(written)
 
 
-def _numbers(columns: list[Column], rows: slice, begin: int) -> bytearray:
-    """The numbers of each row, one row after the other, with commas between."""
-    if all(column.dtype.kind == "f" for column in columns):
-        table = columns[0][rows] if len(columns) == 1 else np.stack([column[rows] for column in columns], axis=1)
-        return bytearray(_array(table.ravel()))
-    count = len(columns[0][rows])
-    numbers = [b""] * (count * len(columns))
-    for at, column in enumerate(columns):
-        texts = _array(column[rows]).split(b",")
-        if column.dtype.kind == "i":
-            for early in np.flatnonzero(np.arange(len(column))[rows] < begin):
-                texts[early] = b"null"
-        numbers[at :: len(columns)] = texts
-    return bytearray(b",".join(numbers))
+def _numbers(columns: Mapping[str, Column], rows: slice, outputs: Outputs) -> bytearray:
+    """The values of each row, one row after the other, with commas between."""
+    shown = [column[rows] for column in columns.values()]
+    if all(column.dtype.kind == "f" for column in shown):
+        return bytearray(_array(shown[0] if len(shown) == 1 else np.stack(shown, axis=1).ravel()))
+    values = [b""] * (len(shown[0]) * len(shown))
+    for at, (name, column) in enumerate(zip(columns, shown, strict=True)):
+        texts = _array(column).split(b",")
+        if (absent := _absent(outputs, name)) is not None:
+            for place in np.flatnonzero(absent[rows]):
+                texts[place] = b"null"
+        values[at :: len(shown)] = texts
+    return bytearray(b",".join(values))
 
 
-def _array(numbers: npt.NDArray[Any]) -> bytes:
-    return orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+def _array(values: npt.NDArray[Any]) -> bytes:
+    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
 
 
 def table_columns(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> dict[str, Any]:
     """The same as columns for `shared.formats.table_of`."""
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)
-    return {"date": _dates(bars, rows), **{name: _nullable(column, outputs.begin)[rows] for name, column in columns.items()}}
+    values = {name: _nullable(column, _absent(outputs, name))[rows] for name, column in columns.items()}
+    return {"date": _dates(bars, rows), **values}
 
 
 def _columns(bars: Bars, outputs: Outputs, *, include_ohlc: bool) -> Mapping[str, Column]:
@@ -82,7 +82,13 @@ def _dates(bars: Bars, rows: slice) -> Any:
     return dates if dates.dtype == np.dtype("datetime64[D]") else zoned(dates, bars.zone or "UTC")
 
 
-def _nullable(column: Column, begin: int) -> Any:
-    if column.dtype.kind != "i" or begin == 0:
-        return column
-    return pl.Series(column).set(pl.Series(np.arange(len(column)) < begin), None)
+def _absent(outputs: Outputs, name: str) -> Bits | None:
+    """Where an output has no value though its column does: integers before the first one, truths that are unknown."""
+    column = outputs.columns.get(name)
+    if column is None or column.dtype.kind == "f" or (column.dtype.kind == "i" and outputs.begin == 0):
+        return None
+    return outputs.unknown[name] if column.dtype.kind == "b" else np.arange(len(column)) < outputs.begin
+
+
+def _nullable(column: Column, absent: Bits | None) -> Any:
+    return column if absent is None else pl.Series(column).set(pl.Series(absent), None)

@@ -65,6 +65,9 @@ class PlanBook(_Rule):
         """The lowest tier that may use the indicator, and the feature it needs."""
         return self._first(name for name, plan in self.tiers.items() if plan.entitlements.allows_indicator(indicator, feature))
 
+    def first_tier_having(self, feature: Feature) -> str | None:
+        return self._first(name for name, plan in self.tiers.items() if feature in plan.entitlements.features)
+
     def first_tier_reaching(self, history_days: int) -> str | None:
         """The lowest tier whose history reaches that many days back."""
         reaches = (

@@ -1,0 +1,25 @@
+"""What a plan has to allow: the indicators, also those inside of an expression, and the feature that brings them together."""
+
+from collections.abc import Iterable
+
+from indicator_service.domain.indicator import Indicator
+from shared.errors import TierRequired
+from shared.limits.book import PlanWatcher
+from shared.limits.plans import Feature
+from shared.principal import Envelope
+
+__all__ = ["check_feature", "check_indicators"]
+
+
+def check_indicators(caller: Envelope, plans: PlanWatcher, used: Iterable[Indicator]) -> None:
+    """Raises TierRequired for the first that the caller's plan has not."""
+    for indicator in used:
+        if not caller.entitled.allows_indicator(indicator.name, indicator.feature):
+            required = plans.book.first_tier_with(indicator.name, indicator.feature)
+            raise TierRequired(f"{indicator.name} is not part of the tier {caller.principal.tier}", required)
+
+
+def check_feature(caller: Envelope, plans: PlanWatcher, feature: Feature) -> None:
+    if feature not in caller.entitled.features:
+        required = plans.book.first_tier_having(feature)
+        raise TierRequired(f"{feature.replace('_', ' ')} are not part of the tier {caller.principal.tier}", required)

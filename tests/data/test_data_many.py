@@ -74,6 +74,19 @@ async def test_as_of_a_day_the_newest_bar_is_told_all_the_same(client: httpx.Asy
     assert columns["AAPL"]["close"][-1] == 88.99
 
 
+async def test_the_versions_of_all_symbols_are_sent_once(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/internal/v1/versions", headers=service())
+    told = answer.json()
+    head, _ = await asked(client)
+    assert told["symbols"] == [symbol["symbol"] for symbol in head["symbols"]]
+    assert told["versions"] == [symbol["data_version"] for symbol in head["symbols"]]
+    assert (set(told["newest"]), told["missing"]) == ({"2013-03-01"}, {})
+    again = await client.get("/internal/v1/versions", headers={**service(), "If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    finer = (await client.get("/internal/v1/versions?interval=1h", headers=service())).json()
+    assert (finer["symbols"], list(finer["missing"])) == ([], told["symbols"])
+
+
 async def test_moments_come_with_their_zone(client_with_minutes: httpx.AsyncClient) -> None:  # noqa: F811 - the fixture
     head, columns = await asked(client_with_minutes, interval="1h", columns=["close"])
     (symbol,) = head["symbols"]

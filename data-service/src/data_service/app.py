@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.leading import keep_in_memory, lead
 from data_service.adapters.nats import BarFacts, Feed, declare_market_streams
-from data_service.api import many, routes
+from data_service.api import many, routes, versions
 from data_service.api.imports import import_router
 from data_service.domain.live import LiveBars
 from data_service.domain.store import BarStore
@@ -64,6 +64,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return service_app(
         shell,
         lifespan=lifespan,
-        routers=[routes.public, import_router(settings.import_max_bytes), routes.internal, many.router],
+        routers=[routes.public, import_router(settings.import_max_bytes), routes.internal, many.router, versions.router],
         checks=checks,
     )

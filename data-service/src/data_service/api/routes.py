@@ -170,10 +170,10 @@ async def arrow(
     as_of: date | None = None,
 ) -> Response:
     """Columns `date` (date32, or of bars of less than a day a timestamp with their exchange's time zone) and `open high low close
-    volume` (float64), ascending. The ETag is the data version."""
+    volume` (float64), ascending. The ETag is the data version; `X-Kalpi-Newest` the day of the newest bar whatever `as_of`."""
     stored = store.stored(symbol)
     shown = await _viewed(store, stored, interval, adjustment, as_of)
-    headers = {"ETag": f'"{stored.data_version}"'}
+    headers = {"ETag": f'"{stored.data_version}"', "X-Kalpi-Newest": stored.span(interval)[1].isoformat()}
     if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     buffer = io.BytesIO()

@@ -1,38 +1,51 @@
 """Bars from data-service, kept while they are the newest.
 
-Every request asks data-service whether what is kept still holds (If-None-Match on the data version), so no value is ever computed
-on bars that were already replaced; a 304 moves no bars. Requests that come while a call for the same bars is under way share the
-next one: the call under way may have been answered before they came.
+Every request asks data-service whether what is kept still holds (its data versions), so no value is ever computed on bars that
+were already replaced; for those that hold no bars are moved. Requests that come while a call for the same bars is under way share
+the next one: the call under way may have been answered before they came.
 """
 
 import asyncio
-import io
-from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import httpx
-import numpy as np
-import polars as pl
 
-from indicator_service.domain.series import Bars
+from indicator_service.adapters.kept_bars import Block, KeptBars, Key
+from indicator_service.adapters.wire import Sent, many_of, one_of
+from indicator_service.domain.ports import ManyBars
+from indicator_service.domain.series import COLUMNS, Bars
 from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.http_client import ServiceClient
+from shared.tasks import end_task
 
 __all__ = ["DataClient"]
 
-_Key = tuple[str, str, str]
-_PRICES = ("open", "high", "low", "close", "volume")
+_CHUNK = 256
+"""Symbols in one call: 5 MB for five years of days and one column."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    """What data-service last said of all symbols of an interval."""
+
+    etag: str
+    known: Mapping[str, str]
+    missing: Mapping[str, str]
 
 
 class DataClient:
     def __init__(self, client: ServiceClient, max_bytes: int) -> None:
         self._client = client
-        self._kept: OrderedDict[_Key, Bars] = OrderedDict()
-        self._left = max_bytes
-        self._under_way: dict[_Key, asyncio.Task[Bars]] = {}
-        self._waiting: dict[_Key, asyncio.Task[Bars]] = {}
+        self._kept = KeptBars(max_bytes)
+        self._versions: dict[str, _Versions] = {}
+        self._under_way: dict[Key, asyncio.Task[Bars]] = {}
+        self._waiting: dict[Key, asyncio.Task[Bars]] = {}
 
-    async def bars(self, symbol: str, interval: str, adjustment: str) -> Bars:
-        key = (symbol, interval, adjustment)
+    async def bars(self, symbol: str, interval: str, adjustment: str, as_of: date | None = None) -> Bars:
+        key = (symbol, interval, adjustment, as_of)
         call = self._waiting.get(key)
         if call is None:
             call = self._waiting[key] = asyncio.create_task(self._call(key, self._under_way.get(key)))
@@ -40,41 +53,121 @@ class DataClient:
         # shielded: one client that goes away must not take the answer from the others
         return await asyncio.shield(call)
 
-    async def _call(self, key: _Key, before: "asyncio.Task[Bars] | None") -> Bars:
+    async def many(
+        self,
+        symbols: Sequence[str] | None,
+        interval: str,
+        adjustment: str,
+        as_of: date | None = None,
+        columns: Collection[str] = ("close",),
+    ) -> AsyncIterator[ManyBars]:
+        """A few symbols are one call. Of more it is first asked which versions there are, one small answer or none, and then for
+        what is not kept."""
+        asked = _Asked(interval, adjustment, as_of, frozenset(columns))
+        names = None if symbols is None else list(dict.fromkeys(symbols))
+        if names is None or len(names) > _CHUNK:
+            now = await self._newest(interval)
+            if names is None:
+                names = list(now.known)
+                missing = now.missing
+            else:
+                missing = {name: now.missing.get(name, "unknown") for name in names if name not in now.known}
+            held = {name: bars for name in names if (bars := self._fresh(asked, name, now.known.get(name))) is not None}
+            names = [name for name in names if name not in held and name not in missing]
+        else:
+            held, missing = {}, {}
+        calls = [names[at : at + _CHUNK] for at in range(0, len(names), _CHUNK)]
+        under_way = asyncio.create_task(self._part(asked, calls[0])) if calls else None
+        try:
+            if held or missing:
+                yield ManyBars(held, missing)
+            for later in [*calls[1:], []] if calls else []:
+                assert under_way is not None  # noqa: S101 - there is one for each
+                part = await under_way
+                under_way = asyncio.create_task(self._part(asked, later)) if later else None
+                yield part
+        finally:
+            if under_way is not None:
+                await end_task(under_way)
+
+    def _fresh(self, asked: "_Asked", symbol: str, version: str | None) -> Bars | None:
+        bars = self._kept.get(asked.key(symbol))
+        return bars if bars is not None and bars.data_version == version and bars.has(asked.columns) else None
+
+    async def _newest(self, interval: str) -> _Versions:
+        before = self._versions.get(interval)
+        response = await self._client.get(
+            "/internal/v1/versions",
+            params={"interval": interval},
+            headers={"If-None-Match": before.etag} if before else None,
+        )
+        if before is not None and response.status_code == 304:
+            return before
+        told = _checked(response).json()
+        known = dict(zip(told["symbols"], told["versions"], strict=True))
+        now = self._versions[interval] = _Versions(response.headers["etag"], known, told["missing"])
+        return now
+
+    async def _part(self, asked: "_Asked", names: Sequence[str]) -> ManyBars:
+        kept = {name: bars for name in names if (bars := self._kept.get(asked.key(name))) is not None}
+        known = {name: bars.data_version for name, bars in kept.items() if bars.has(asked.columns)}
+        # with what is kept of them now, so that two that ask for different columns do not take turns
+        more = {column for bars in kept.values() for column in COLUMNS if column not in asked.columns and bars.has([column])}
+        wanted = [column for column in COLUMNS if column in asked.columns or column in more]
+        question = {**asked.question, "symbols": names, "columns": wanted, "known": known}
+        content = _checked(await self._client.post("/internal/v1/bars", json=question)).content
+        sent: Sent = await asyncio.to_thread(many_of, content) if len(content) > 1 << 20 else many_of(content)
+        block = Block(sent.nbytes)
+        for name, bars in sent.bars.items():
+            self._kept.keep(asked.key(name), bars, block)
+        found = {**{name: kept[name] for name in sent.unchanged}, **sent.bars}
+        return ManyBars({name: found[name] for name in names if name in found}, sent.missing)
+
+    async def _call(self, key: Key, before: "asyncio.Task[Bars] | None") -> Bars:
         if before is not None:
             await asyncio.wait({before})
         self._under_way[key] = self._waiting.pop(key)
         return await self._fetch(key)
 
-    def _ended(self, key: _Key, call: "asyncio.Task[Bars]") -> None:
+    def _ended(self, key: Key, call: "asyncio.Task[Bars]") -> None:
         if self._under_way.get(key) is call:
             del self._under_way[key]
         if not call.cancelled():
             call.exception()  # whoever still waits gets it
 
-    async def _fetch(self, key: _Key) -> Bars:
-        symbol, interval, adjustment = key
+    async def _fetch(self, key: Key) -> Bars:
+        symbol, interval, adjustment, as_of = key
         kept = self._kept.get(key)
+        if kept is not None and not kept.has(COLUMNS):
+            kept = None
         response = await self._client.get(
             f"/internal/v1/bars/{symbol}",
-            params={"interval": interval, "adjustment": adjustment},
+            params={"interval": interval, "adjustment": adjustment, **({"as_of": as_of.isoformat()} if as_of else {})},
             headers={"If-None-Match": f'"{kept.data_version}"'} if kept else None,
         )
         if kept is not None and response.status_code == 304:
-            self._kept.move_to_end(key)
             return kept
-        bars = _bars_of(symbol, _checked(response))
-        self._keep(key, bars)
+        bars = one_of(symbol, _checked(response))
+        self._kept.keep(key, bars, Block(bars.nbytes))
         return bars
 
-    def _keep(self, key: _Key, bars: Bars) -> None:
-        if (old := self._kept.pop(key, None)) is not None:
-            self._left += old.nbytes
-        self._kept[key] = bars
-        self._left -= bars.nbytes
-        while self._left < 0 and self._kept:
-            _, oldest = self._kept.popitem(last=False)
-            self._left += oldest.nbytes
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Of many symbols alike."""
+
+    interval: str
+    adjustment: str
+    as_of: date | None
+    columns: frozenset[str]
+
+    def key(self, symbol: str) -> Key:
+        return symbol, self.interval, self.adjustment, self.as_of
+
+    @property
+    def question(self) -> dict[str, Any]:
+        as_of = self.as_of.isoformat() if self.as_of else None
+        return {"interval": self.interval, "adjustment": self.adjustment, "as_of": as_of}
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
@@ -86,17 +179,3 @@ def _checked(response: httpx.Response) -> httpx.Response:
     if response.status_code == 422:
         raise InvalidInput(detail, response.json()["errors"])
     raise Unavailable(f"data-service answered {response.status_code}")
-
-
-def _bars_of(symbol: str, response: httpx.Response) -> Bars:
-    frame = pl.read_ipc_stream(io.BytesIO(response.content))
-    prices = {name: np.ascontiguousarray(frame[name].to_numpy(), dtype=np.float64) for name in _PRICES}
-    dtype = frame.schema["date"]
-    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
-    return Bars(
-        symbol=symbol,
-        data_version=response.headers["etag"].strip('"'),
-        date=frame["date"].to_numpy().astype("datetime64[D]" if zone is None else "datetime64[s]"),
-        zone=zone,
-        **prices,
-    )

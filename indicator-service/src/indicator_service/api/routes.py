@@ -25,7 +25,6 @@ from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, 
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
 from shared.limits.history import HistoryWindow, history_window
-from shared.local_time import day_of
 from shared.principal import Envelope
 
 __all__ = ["router"]
@@ -64,14 +63,10 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     written = requested_format(request, asked.format)
     _check_entitled(caller, plans, asked.parameters)
     wanted = asked.wanted
-    bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment))
+    bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
+    oldest, newest = bars.days
     window = history_window(
-        caller.entitled,
-        plans,
-        oldest=day_of(bars.date[0], bars.zone),
-        newest=day_of(bars.date[-1], bars.zone),
-        start=wanted.start,
-        end=wanted.end,
+        caller.entitled, plans, oldest=oldest, newest=newest, start=wanted.start, end=wanted.end or wanted.as_of
     )
     scope = Scope(asked, bars, window, caller.principal.tier)
     if asked.explain:

@@ -37,6 +37,7 @@ class Query(BaseModel):
     start_date: Annotated[date | None, Field(description="first day wanted")] = None
     end_date: Annotated[date | None, Field(description="last day wanted")] = None
     adjustment: Adjustment = "split_dividend"
+    as_of: Annotated[date | None, Field(description="answers as was known on that day: as if there were no bar after it")] = None
     order: Order = "asc"
     limit: Annotated[int, Field(ge=1, le=50_000, description="rows in a page")] = 5_000
     cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None
@@ -92,6 +93,7 @@ class Wanted:
     adjustment: str | None = None
     start: date | None = None
     end: date | None = None
+    as_of: date | None = None
     order: Order = "asc"
     limit: int = 50_000
     cursor: str | None = None
@@ -109,7 +111,9 @@ class IndicatorRequest:
     def identity(self) -> str:
         """Everything but range, order and page: two requests of one identity page through the same series."""
         wanted, parameters = self.wanted, self.parameters
-        return f"{wanted.symbol} {wanted.interval} {parameters.indicator.name} {parameters.shown} {wanted.adjustment}"
+        return (
+            f"{wanted.symbol} {wanted.interval} {parameters.indicator.name} {parameters.shown} {wanted.adjustment} {wanted.as_of}"
+        )
 
 
 @cache
@@ -141,6 +145,7 @@ def parse_request(indicator: Indicator, sent: Iterable[tuple[str, str]]) -> Indi
         adjustment=query.adjustment,
         start=query.start_date,
         end=query.end_date,
+        as_of=query.as_of,
         order=query.order,
         limit=query.limit,
         cursor=query.cursor,

@@ -1,22 +1,26 @@
 """One symbol's bars as columns."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import date as Date  # noqa: N812 - the bars have a date of their own
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from shared.local_time import zoned
+from shared.local_time import day_of, zoned
 
-__all__ = ["Bars", "Floats"]
+__all__ = ["COLUMNS", "Bars", "Floats", "iso_text"]
 
 Floats = npt.NDArray[np.float64]
+COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 @dataclass(frozen=True, eq=False)
 class Bars:
     """`date` datetime64[D], or for bars of less than a day datetime64[s] in UTC, with the time zone of the exchange; ascending.
-    The others float64; all of one length and C-contiguous, as TA-Lib wants them."""
+    The others float64; all of one length and C-contiguous, as TA-Lib wants them, but for columns that nobody asked for, which are
+    empty. `newest` is the day of the symbol's newest bar, also where these bars end earlier; None where they do not."""
 
     symbol: str
     data_version: str
@@ -27,15 +31,23 @@ class Bars:
     close: Floats
     volume: Floats
     zone: str | None = field(default=None, kw_only=True)
+    newest: Date | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.date)
 
+    def has(self, columns: Collection[str]) -> bool:
+        return all(len(getattr(self, name)) == len(self) for name in columns)
+
+    @property
+    def days(self) -> tuple[Date, Date]:
+        """Of the symbol's first bar and its newest one; there is at least one, or `newest`."""
+        newest = self.newest or day_of(self.date[-1], self.zone)
+        return (day_of(self.date[0], self.zone) if len(self) else newest), newest
+
     @cached_property
     def iso_dates(self) -> list[str]:
-        if self.zone is None:
-            return list(np.datetime_as_string(self.date))
-        return zoned(self.date, self.zone).dt.strftime("%Y-%m-%dT%H:%M:%S%:z").to_list()
+        return iso_text(self.date, self.zone)
 
     @cached_property
     def date_cells(self) -> npt.NDArray[np.void]:
@@ -46,4 +58,12 @@ class Bars:
     @property
     def nbytes(self) -> int:
         """Of the columns, and of the dates that are kept as text beside them."""
-        return 6 * self.close.nbytes + 90 * len(self)
+        columns = (self.date, self.open, self.high, self.low, self.close, self.volume)
+        return sum(column.nbytes for column in columns) + 90 * len(self)
+
+
+def iso_text(dates: npt.NDArray[np.datetime64], zone: str | None) -> list[str]:
+    """As answers show them: days, or with a time zone moments."""
+    if zone is None:
+        return list(np.datetime_as_string(dates))
+    return zoned(dates, zone).dt.strftime("%Y-%m-%dT%H:%M:%S%:z").to_list()

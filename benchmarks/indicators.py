@@ -14,6 +14,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from indicator_service.domain.answer import Scope
+from indicator_service.domain.batch import Construct, check_size, computed, groups_of, open_constructs, parse_batch
+from indicator_service.domain.batch_rows import json_pieces, table
 from indicator_service.domain.candles import parse_candles
 from indicator_service.domain.catalogue import CATALOGUE
 from indicator_service.domain.engine import compute
@@ -31,8 +34,10 @@ from indicator_service.domain.inputs import series_of
 from indicator_service.domain.request import IndicatorRequest, parse_request
 from indicator_service.domain.rows import json_rows
 from indicator_service.domain.series import Bars
+from shared.formats import render, table_of
+from shared.limits.batches import constructs_of
 from shared.limits.history import HistoryWindow
-from tests.indicator.samples import sample
+from tests.indicator.samples import sample, walk
 
 ROWS = 750
 ROUNDS = 15
@@ -137,6 +142,60 @@ def works_of_candles(bars: Bars) -> dict[str, Work]:
     }
 
 
+SYMBOLS, BATCH_ROUNDS = 500, 7
+BATCH = {"sma": 20, "ema": 20, "rsi": 14, "macd": None, "bbands": 20, "atr": 14, "adx": 14, "stoch": None}
+
+
+def batch_ms() -> dict[str, float]:
+    """500 symbols of 750 bars × 8 indicators, in milliseconds."""
+    bars = {f"S{at}": replace(walk(at, ROWS), symbol=f"S{at}") for at in range(SYMBOLS)}
+    dates = bars["S0"].date
+    bars = {name: replace(one, date=dates) for name, one in bars.items()}
+    items = [{"indicator": name, "parameters": {"time_period": period} if period else {}} for name, period in BATCH.items()]
+    body = orjson.dumps({"constructs": [{"symbol": name, "indicators": items} for name in bars]})
+
+    def bare() -> None:
+        for one in bars.values():
+            talib.SMA(one.close, 20)
+            talib.EMA(one.close, 20)
+            talib.RSI(one.close, 14)
+            talib.MACD(one.close, 12, 26, 9)
+            talib.BBANDS(one.close, 20, 2, 2)
+            talib.ATR(one.high, one.low, one.close, 14)
+            talib.ADX(one.high, one.low, one.close, 14)
+            talib.STOCH(one.high, one.low, one.close, 5, 3, 0, 3, 0)
+
+    def opened() -> list[Construct]:
+        constructs = parse_batch(constructs_of(body), lambda _indicator: None)
+        for group in groups_of(constructs):
+            open_constructs(group, bars, {}, lambda _bars, _start, _end: _WHOLE)
+        check_size(constructs)
+        return constructs
+
+    ready = opened()
+
+    def compute_all() -> None:
+        for construct in ready:
+            for _ in computed(construct):
+                pass
+
+    works: dict[str, Work] = {
+        "bare TA-Lib loop": bare,
+        "service: compute": compute_all,
+        "service: parse, rows, bounds": opened,
+        "service: compute and write JSON": lambda: b"".join(json_pieces(ready, "premium", lambda error: {"title": str(error)})),
+        "service: compute and write Arrow, long": lambda: render(table_of(table(ready, "long")), "arrow"),
+        "service: compute and write Arrow, wide": lambda: render(table_of(table(ready, "wide")), "arrow"),
+    }
+    rounds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(BATCH_ROUNDS):
+        for name, work in works.items():
+            began = time.process_time()
+            work()
+            rounds[name].append((time.process_time() - began) * 1e3)
+    return {name: statistics.median(figures) for name, figures in rounds.items()}
+
+
 def pandas_ta_us(bars: Bars) -> float | str:
     """RSI alone, on a Series of 750 closes; or why there is no figure."""
     script = f"""
@@ -172,8 +231,8 @@ def pandas_ta_us(bars: Bars) -> float | str:
         return float(said)
 
 
-def table_of(title: str, figures: Mapping[str, float | str], unit: str) -> Table:
-    table = Table("", "µs", f"ratio to {unit}", title=title)
+def shown(title: str, figures: Mapping[str, float | str], unit: str, measure: str = "µs") -> Table:
+    table = Table("", measure, f"ratio to {unit}", title=title)
     one = figures[unit]
     for row, figure in figures.items():
         if isinstance(figure, str) or isinstance(one, str):
@@ -186,12 +245,15 @@ def table_of(title: str, figures: Mapping[str, float | str], unit: str) -> Table
 def main() -> None:
     bars, console = sample("AAPL"), Console()
     figures = medians_us(works_of_rsi(bars))
-    console.print(table_of(f"RSI, {ROWS} rows of {len(bars):,} bars, to JSON", figures, "floor"))
+    console.print(shown(f"RSI, {ROWS} rows of {len(bars):,} bars, to JSON", figures, "floor"))
     alone = {"service: RSI of 3,270 bars": figures["  of which RSI"], "Polars, eager": figures["Polars, eager: RSI"]}
     others = {**alone, f"{_PANDAS_TA}, talib off, of {ROWS} bars": pandas_ta_us(bars)}
-    console.print(table_of("RSI alone", others, "service: RSI of 3,270 bars"))
-    console.print(table_of(f"MACD, {ROWS} rows, to JSON", medians_us(works_of_macd(bars)), "floor"))
-    console.print(table_of(f"own candles, {ROWS} bars", medians_us(works_of_candles(bars)), "floor: orjson reads them"))
+    console.print(shown("RSI alone", others, "service: RSI of 3,270 bars"))
+    console.print(shown(f"MACD, {ROWS} rows, to JSON", medians_us(works_of_macd(bars)), "floor"))
+    console.print(shown(f"own candles, {ROWS} bars", medians_us(works_of_candles(bars)), "floor: orjson reads them"))
+    console.print(
+        shown(f"batch: {SYMBOLS} symbols of {ROWS} bars × {len(BATCH)} indicators", batch_ms(), "bare TA-Lib loop", "ms")
+    )
 
 
 if __name__ == "__main__":

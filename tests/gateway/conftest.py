@@ -34,6 +34,7 @@ PLANS = """
 anonymous_ip: {quota: 50}
 tiers:
   tiny: {limits: {day: 3, concurrency: 1}, entitlements: {indicators: [sma], batch_series: 5}}
+  many: {limits: {day: 10}, entitlements: {indicators: all, batch_series: 25}}
   wide: {limits: {}, entitlements: {indicators: all, batch_series: 5}}
 """
 

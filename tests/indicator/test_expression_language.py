@@ -287,7 +287,7 @@ def test_the_built_ins_are_what_they_say() -> None:
 def test_a_day_begins_where_the_exchange_is() -> None:
     moments = np.array(["2020-01-07T04:59:00", "2020-01-07T05:00:00", "2020-01-07T05:01:00"], dtype="datetime64[s]")
     close = np.array([1.0, 2.0, 3.0])
-    columns = dict.fromkeys(("open", "high", "low", "volume"), close)
+    columns: dict[str, Any] = dict.fromkeys(("open", "high", "low", "volume"), close)
     bars = Bars("X", "v1", moments, close=close, zone="America/New_York", **columns)
     assert values("from_date(close, '2020-01-07')", bars) == [None, 2, 3]
     assert read("from_date(close, '2020-01-08')").newest(bars) is None

@@ -403,7 +403,7 @@ def test_the_document_shows_every_indicator_with_its_parameters() -> None:
     )
     document = create_app(settings).openapi()
     paths = document["paths"]
-    assert len([path for path in paths if path.startswith("/api/v1/indicators")]) == 203
+    assert len([path for path in paths if path.startswith("/api/v1/indicators")]) == 204
     assert list(paths["/api/v1/indicators/{name}"]) == ["post"]
     own = {p["name"]: p for p in paths["/api/v1/indicators/bbands"]["get"]["parameters"] if "name" in p}
     assert own["time_period"]["schema"] == {"default": 20, "maximum": 100000, "minimum": 2, "type": "integer"}

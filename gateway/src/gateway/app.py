@@ -73,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         upstreams=upstreams,
         signer=shell.signer,
         max_body_bytes=settings.max_body_bytes,
+        held_body_bytes=settings.held_body_mb << 20,
         trusted_proxies=settings.trusted_proxies,
     )
 

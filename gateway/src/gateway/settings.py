@@ -12,7 +12,8 @@ __all__ = ["Settings"]
 
 
 class Settings(ServiceSettings):
-    """`upstream_timeout_s` is the longest wait for the next bytes of a service; `max_body_bytes` what a client may send.
+    """`upstream_timeout_s` is the longest wait for the next bytes of a service; `max_body_bytes` what a client may send
+    where its route says nothing else, `held_body_mb` what all bodies together may take while they are held.
 
     `trusted_proxies` are the networks whose X-Forwarded-For is believed.
     """
@@ -26,6 +27,7 @@ class Settings(ServiceSettings):
     ratelimit_urls: Urls
     upstream_timeout_s: float = Field(default=2.0, gt=0)
     max_body_bytes: int = Field(default=1 << 20, ge=0)
+    held_body_mb: int = Field(default=64, ge=1)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_list)] = ()
     redis_url: RedisUrl = Field(validation_alias="REDIS_URL")
     nats_url: NatsUrl = Field(validation_alias="NATS_URL")

@@ -1,12 +1,13 @@
 """The wiring of indicator-service."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from indicator_service.adapters.data_client import DataClient
-from indicator_service.api import routes
+from indicator_service.api import batch, routes
 from indicator_service.api.describe import describe_indicators
 from indicator_service.settings import Settings
 from shared.events import EventBus
@@ -37,10 +38,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with redis, bus, data_service:
             await plans.start(bus)
             app.state.plans = plans
+            app.state.big_batches = asyncio.Semaphore(1)
             app.state.source = DataClient(data_service, settings.bars_cache_mb << 20)
             yield
 
     checks = {"nats": bus.check, "plans": plans.check, "data-service": data_service.check}
-    app = service_app(shell, lifespan=lifespan, routers=[routes.router], checks=checks)
+    app = service_app(shell, lifespan=lifespan, routers=[batch.router, routes.router], checks=checks)
     describe_indicators(app)
     return app

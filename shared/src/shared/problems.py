@@ -14,7 +14,7 @@ from starlette.responses import Response
 from shared.context import current_request_id
 from shared.errors import InvalidInput, KalpiError
 
-__all__ = ["PROBLEM_RESPONSES", "Problem", "install_problem_handlers", "problem_body", "problem_response"]
+__all__ = ["PROBLEM_RESPONSES", "Problem", "install_problem_handlers", "problem_body", "problem_document", "problem_response"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -40,7 +40,18 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 def problem_body(
     status: int, slug: str, title: str, detail: str, *, instance: str, members: Mapping[str, Any] | None = None
 ) -> bytes:
-    document = {
+    return orjson.dumps(_document(status, slug, title, detail, instance, members))
+
+
+def problem_document(error: KalpiError, instance: str) -> dict[str, Any]:
+    """For a slot of an answer whose other slots succeeded."""
+    return _document(error.status, error.slug, error.title, error.detail, instance, error.members)
+
+
+def _document(
+    status: int, slug: str, title: str, detail: str, instance: str, members: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    return {
         "type": f"urn:kalpi:problem:{slug}",
         "title": title,
         "status": status,
@@ -49,7 +60,6 @@ def problem_body(
         "request_id": current_request_id(),
         **(members or {}),
     }
-    return orjson.dumps(document)
 
 
 def problem_response(error: KalpiError, instance: str) -> Response:

@@ -1,5 +1,6 @@
 """Requests handed on to the services, over pooled connections, and their answers as they come."""
 
+import io
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -130,13 +131,19 @@ class Upstreams:
             url = URL(instances[(first + attempt) % len(instances)] + request.target, encoded=True)
             try:
                 return await self._session.request(
-                    request.method, url, headers=headers, data=request.body or None, allow_redirects=False, timeout=timeout
+                    request.method, url, headers=headers, data=_data(request.body), allow_redirects=False, timeout=timeout
                 )
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
                 continue
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise _no_answer(service, error) from error
         raise Unavailable(f"{service} cannot be reached")
+
+
+def _data(body: bytes | AsyncIterator[bytes]) -> bytes | AsyncIterator[bytes] | io.BytesIO | None:
+    if isinstance(body, bytes) and len(body) > _CHUNK:
+        return io.BytesIO(body)  # sent piece by piece: as one it would keep the others waiting
+    return body or None
 
 
 def _no_answer(service: str, error: Exception) -> Unavailable:

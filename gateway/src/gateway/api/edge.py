@@ -13,6 +13,7 @@ from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, U
 from gateway.api.exchange import Exchange
 from gateway.domain.addresses import Network
 from gateway.domain.admission import Admission
+from gateway.domain.bodies import SMALL, BodyRoom, HeldBody
 from gateway.domain.caching import SURROGATE_KEY, AnswerCache, cache_key
 from gateway.domain.callers import Callers
 from gateway.domain.credentials import credential_of
@@ -21,6 +22,7 @@ from gateway.domain.routing import Route, route_of
 from shared.conditional import etag_matches
 from shared.context import current_request_id
 from shared.errors import KalpiError, Unauthenticated
+from shared.limits.batches import day_cost, series_in
 from shared.limits.fields import ratelimit_fields
 from shared.limits.plans import Entitlements, Plan
 from shared.logging import get_logger
@@ -32,6 +34,7 @@ __all__ = ["Edge"]
 _PIECE_S = 30.0
 """How long a client may take to read 64 KiB; one that takes longer would hold a connection to a service."""
 
+_BIG_BATCH = 256 << 10
 _log = get_logger("edge")
 _HANDED_ON = ("accept", "content-type")
 """All of a client's headers that a service sees; who the client is, it learns from the signed principal alone."""
@@ -51,6 +54,7 @@ class Edge:
         upstreams: Upstreams,
         signer: EnvelopeSigner,
         max_body_bytes: int,
+        held_body_bytes: int,
         trusted_proxies: Sequence[Network],
     ) -> None:
         self._app = app
@@ -61,6 +65,8 @@ class Edge:
         self._upstreams = upstreams
         self._signer = signer
         self._max_body_bytes = max_body_bytes
+        self._room = BodyRoom(held_body_bytes)
+        self._counting = asyncio.Lock()
         self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,22 +76,25 @@ class Edge:
             return
         scope.setdefault("state", {})["route"] = route.path
         exchange = Exchange(scope, receive, send, self._trusted_proxies)
+        held = HeldBody(self._room)
         try:
-            await self._serve(route, exchange)
+            await self._serve(route, exchange, held)
         except KalpiError as error:
             await problem_response(error, exchange.path)(scope, receive, exchange.send)
         except BrokenAnswer as error:
             # nothing more can be said to the client: the server closes a connection whose answer was not completed
             _log.warning("answer broken off", path=exchange.path, why=str(error))
+        finally:
+            held.give_back()
 
-    async def _serve(self, route: Route, exchange: Exchange) -> None:
+    async def _serve(self, route: Route, exchange: Exchange, held: HeldBody) -> None:
         if route.access == "open":
             await self._admission.anonymous(exchange.client_ip)
-            await self._forward(route, exchange, await self._outgoing(route, exchange, self._nobody, None))
+            await self._forward(route, exchange, await self._outgoing(route, exchange, held, self._nobody, None))
             return
         principal = await self._authenticate(exchange)
         plan = self._admission.plan_of(principal)
-        request = await self._outgoing(route, exchange, principal, plan.entitlements)
+        request = await self._outgoing(route, exchange, held, principal, plan.entitlements)
         if route.access == "account":
             await self._forward(route, exchange, request)
         elif exchange.method == "GET" and route.is_free(exchange.query):
@@ -94,9 +103,22 @@ class Edge:
         elif exchange.method == "GET":
             await self._read(route, exchange, request, principal, plan)
         else:
+            day_cost = await self._cost_of(request, plan) if route.batch and exchange.method == "POST" else 1
             async with self._admission.slot(principal, plan):
-                await self._spend(exchange, principal, plan)
+                await self._spend(exchange, principal, plan, day_cost)
                 await self._forward(route, exchange, request)
+
+    async def _cost_of(self, request: Outgoing, plan: Plan) -> int:
+        """Of the day's quota; InvalidInput for what is no batch, TierRequired for one with too many series."""
+        assert isinstance(request.body, bytes)  # noqa: S101 - no upload
+        if len(request.body) <= _BIG_BATCH:
+            series = series_in(request.body)
+        else:
+            # read one at a time: its objects take many times the room of the bytes
+            async with self._counting:
+                series = await asyncio.to_thread(series_in, request.body)
+        self._admission.check_series(series, plan)
+        return day_cost(series)
 
     async def _authenticate(self, exchange: Exchange) -> Principal:
         try:
@@ -111,8 +133,8 @@ class Edge:
             raise
         return principal
 
-    async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan) -> None:
-        exchange.add(ratelimit_fields(await self._admission.spend(principal, plan)))
+    async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan, day_cost: int = 1) -> None:
+        exchange.add(ratelimit_fields(await self._admission.spend(principal, plan, day_cost)))
 
     async def _read(self, route: Route, exchange: Exchange, request: Outgoing, principal: Principal, plan: Plan) -> None:
         accept = exchange.header(b"accept") or b""
@@ -138,7 +160,7 @@ class Edge:
                 await _stream(exchange, upstream)
 
     async def _outgoing(
-        self, route: Route, exchange: Exchange, principal: Principal, entitlements: Entitlements | None
+        self, route: Route, exchange: Exchange, held: HeldBody, principal: Principal, entitlements: Entitlements | None
     ) -> Outgoing:
         headers = {name: value.decode("latin-1") for name in _HANDED_ON if (value := exchange.header(name.encode())) is not None}
         headers["X-Request-ID"] = current_request_id()
@@ -146,7 +168,11 @@ class Edge:
             principal, audience=route.service, entitlements=entitlements, client_ip=exchange.client_ip
         )
         if route.upload_bytes is None:
-            return Outgoing(exchange.method, exchange.target, headers, await exchange.body(self._max_body_bytes))
+            most = route.body_bytes or self._max_body_bytes
+            if route.access == "open":
+                most = min(most, SMALL)  # nobody vouches for it, so it takes no room from others
+            body = await exchange.body(most, held)
+            return Outgoing(exchange.method, exchange.target, headers, body, route.timeout_s)
         length, pieces = exchange.upload(route.upload_bytes)
         headers["Content-Length"] = str(length)
         return Outgoing(exchange.method, exchange.target, headers, pieces, route.timeout_s)

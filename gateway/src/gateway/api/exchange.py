@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.domain.addresses import Network, client_address
+from gateway.domain.bodies import HeldBody
 from gateway.domain.errors import BodyTooLarge
 from shared.errors import InvalidInput
 
@@ -13,6 +14,8 @@ __all__ = ["Exchange"]
 
 _PIECE_S = 30.0
 """How long the next piece of a body may take."""
+_BODY_S = 60.0
+"""How long a body that is held may take to come: it takes room from others."""
 
 
 class Exchange:
@@ -44,10 +47,18 @@ class Exchange:
         values = self.header_values(name)
         return b", ".join(values) if values else None
 
-    async def body(self, most: int) -> bytes:
-        """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes."""
+    async def body(self, most: int, held: HeldBody) -> bytes:
+        """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes; Unavailable without room to hold it."""
         self._declared(most)
-        return b"".join([piece async for piece in self._pieces(most)])
+        pieces = []
+        try:
+            async with asyncio.timeout(_BODY_S):
+                async for piece in self._pieces(most):
+                    held.take(len(piece))
+                    pieces.append(piece)
+        except TimeoutError:
+            raise InvalidInput.field("body", msg="it comes too slowly") from None
+        return b"".join(pieces)
 
     def upload(self, most: int) -> tuple[int, AsyncIterator[bytes]]:
         """Its length, and the body as it comes. BodyTooLarge, InvalidInput without a Content-Length."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from gateway.domain.errors import NoPlan, OverLimit, TooManyAtOnce
 from shared.errors import RateLimited, Unavailable
 from shared.ids import IdFactory
+from shared.limits.batches import check_series
 from shared.limits.limiter import Decision, Limiter, burst_policy, policies_of
 from shared.limits.plans import Plan, PlanBook
 from shared.logging import get_logger
@@ -43,9 +44,13 @@ class Admission:
             raise NoPlan(principal.tier)
         return plan
 
-    async def spend(self, principal: Principal, plan: Plan) -> Decision:
-        """One request of each of the plan's quotas, or OverLimit and none of any."""
-        decision = await self._limiter.decide(policies_of(plan.limits, _subject(principal)))
+    def check_series(self, series: int, plan: Plan) -> None:
+        """TierRequired for a batch of more series than the plan allows, InvalidInput for more than any does."""
+        check_series(series, plan.entitlements, self._plans)
+
+    async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1) -> Decision:
+        """One request of each of the plan's quotas, of the day's `day_cost`, or OverLimit and none of any."""
+        decision = await self._limiter.decide(policies_of(plan.limits, _subject(principal), day_cost=day_cost))
         if not decision.admitted:
             raise OverLimit(decision)
         return decision

@@ -29,8 +29,9 @@ class Route:
 
     One that `explains` says with `explain=true` what a GET would cost, and that is free.
 
-    A body is read whole before anybody is asked; with `upload_bytes` it goes on as it comes, up to so many, and `timeout_s`
-    is the longest wait for what becomes of it.
+    A body is read whole before anybody is asked, up to `body_bytes` where a route says so; with `upload_bytes` it goes on as it
+    comes, up to so many. `timeout_s` is the longest wait for what becomes of it. A POST of one that is a `batch` costs what its
+    series do (see `shared.limits.batches`).
     """
 
     path: str
@@ -38,6 +39,8 @@ class Route:
     access: Literal["open", "account", "data"]
     alone: bool = False
     explains: bool = False
+    batch: bool = False
+    body_bytes: int | None = None
     upload_bytes: int | None = None
     timeout_s: float | None = None
 
@@ -64,7 +67,9 @@ ROUTES = (
     Route("/api/v1/admin/users", AUTH, "account"),
     Route("/api/v1/usage", RATELIMIT, "account"),
     Route("/api/v1/indicators", INDICATOR, "account", alone=True),  # the catalogue costs nothing
-    Route("/api/v1/indicators", INDICATOR, "data", explains=True),
+    Route("/api/v1/indicators/batch", INDICATOR, "data", alone=True, batch=True, body_bytes=16 << 20, timeout_s=60),
+    # 50,000 bars as objects are 6 MB
+    Route("/api/v1/indicators", INDICATOR, "data", explains=True, body_bytes=8 << 20),
     Route("/api/v1/symbols", DATA, "data"),
     Route("/api/v1/bars", DATA, "data"),
     Route("/api/v1/data/import", DATA, "account", alone=True, upload_bytes=256 << 20, timeout_s=120),

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from indicator_service.api.schemas import shown_parameters
+from indicator_service.domain.batch import BatchBody
 from indicator_service.domain.candles import MOST_BARS
 from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
 from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
@@ -42,6 +43,8 @@ def describe_indicators(app: FastAPI) -> None:
         if f"{_PATH}/rsi" not in paths:
             paths[f"{_PATH}/{{name}}"]["post"]["requestBody"] = _BODY
             document["components"] |= {"parameters": _COMMON, "responses": _RESPONSES}
+            document["components"]["schemas"] |= _batch_schemas()
+            paths[f"{_PATH}/batch"]["post"]["requestBody"] = _BATCH
             paths.update({f"{_PATH}/{indicator.name}": {"get": _operation(indicator)} for indicator in CATALOGUE.values()})
         return document
 
@@ -103,7 +106,34 @@ def _common() -> dict[str, dict[str, Any]]:
     }
 
 
+def _batch_schemas() -> dict[str, Any]:
+    whole = BatchBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    inner = whole.pop("$defs")
+    return {"BatchBody": whole, **inner}
+
+
 _COMMON = _common()
+_BATCH: Mapping[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/BatchBody"},
+            "example": {
+                "constructs": [
+                    {
+                        "symbol": symbol,
+                        "start_date": "2013-01-02",
+                        "indicators": [
+                            {"indicator": "rsi"},
+                            {"id": "trend", "indicator": "sma", "parameters": {"time_period": 50}},
+                        ],
+                    }
+                    for symbol in ("AAPL", "MSFT")
+                ]
+            },
+        }
+    },
+}
 _RESPONSES: Mapping[str, Any] = {
     "Indicator": {
         "description": _FORMATS,

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 from indicator_service.domain.indicator import Indicator
+from indicator_service.domain.request import Parameters
 from shared.errors import TierRequired
 from shared.limits.book import PlanWatcher
 from shared.limits.plans import Feature
 from shared.principal import Envelope
 
-__all__ = ["check_feature", "check_indicators"]
+__all__ = ["check_feature", "check_indicators", "check_parameters"]
 
 
 def check_indicators(caller: Envelope, plans: PlanWatcher, used: Iterable[Indicator]) -> None:
@@ -23,3 +24,10 @@ def check_feature(caller: Envelope, plans: PlanWatcher, feature: Feature) -> Non
     if feature not in caller.entitled.features:
         required = plans.book.first_tier_having(feature)
         raise TierRequired(f"{feature.replace('_', ' ')} are not part of the tier {caller.principal.tier}", required)
+
+
+def check_parameters(caller: Envelope, plans: PlanWatcher, parameters: Parameters) -> None:
+    """Of an indicator, and of what its inputs are made with."""
+    check_indicators(caller, plans, [parameters.indicator, *parameters.uses])
+    if parameters.has_expressions:
+        check_feature(caller, plans, "expressions")

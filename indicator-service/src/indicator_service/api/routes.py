@@ -5,10 +5,11 @@ import asyncio
 from functools import lru_cache
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.datastructures import QueryParams
 
-from indicator_service.api.entitled import check_feature, check_indicators
+from indicator_service.api.dependencies import Plans, Source
+from indicator_service.api.entitled import check_parameters
 from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, IndicatorAnswer, catalogue_body
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.candles import parse_candles
@@ -16,16 +17,13 @@ from indicator_service.domain.catalogue import find
 from indicator_service.domain.engine import LONG_NS, Outputs, compute
 from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.inputs import series_of
-from indicator_service.domain.ports import BarSource
 from indicator_service.domain.request import IndicatorRequest, Parameters, parse_request
 from indicator_service.domain.series import Bars
 from shared.conditional import conditional
 from shared.direct import DirectRoute
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller
-from shared.limits.book import PlanWatcher
 from shared.limits.history import HistoryWindow, history_window
-from shared.principal import Envelope
 
 __all__ = ["router"]
 
@@ -34,18 +32,6 @@ _ALL_OF_IT = HistoryWindow(None, None, clamped=False)
 _BIG_BODY = 1 << 18
 
 
-async def _plans(request: Request) -> PlanWatcher:
-    plans: PlanWatcher = request.app.state.plans
-    return plans
-
-
-async def _source(request: Request) -> BarSource:
-    source: BarSource = request.app.state.source
-    return source
-
-
-Plans = Annotated[PlanWatcher, Depends(_plans)]
-Source = Annotated[BarSource, Depends(_source)]
 Name = Annotated[str, Path(max_length=64, description="an indicator's name or alias, in any case", examples=["rsi"])]
 
 
@@ -61,7 +47,7 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     indicator = _found(request, name)
     asked = _asked(indicator, request.scope["query_string"])
     written = requested_format(request, asked.format)
-    _check_entitled(caller, plans, asked.parameters)
+    check_parameters(caller, plans, asked.parameters)
     wanted = asked.wanted
     bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
     oldest, newest = bars.days
@@ -105,7 +91,7 @@ async def sent(request: Request, caller: Caller, plans: Plans, name: Name, forma
     asked, bars = (
         await asyncio.to_thread(parse_candles, indicator, body) if len(body) > _BIG_BODY else parse_candles(indicator, body)
     )
-    _check_entitled(caller, plans, asked.parameters)
+    check_parameters(caller, plans, asked.parameters)
     scope = Scope(asked, bars, _ALL_OF_IT, caller.principal.tier)
     outputs = await _computed(asked.parameters, bars)
     if written == "json":
@@ -126,9 +112,3 @@ async def _computed(parameters: Parameters, bars: Bars) -> Outputs:
 
     # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
     return await asyncio.to_thread(outputs) if parameters.cost * len(bars) > LONG_NS else outputs()
-
-
-def _check_entitled(caller: Envelope, plans: PlanWatcher, parameters: Parameters) -> None:
-    check_indicators(caller, plans, [parameters.indicator, *parameters.uses])
-    if parameters.has_expressions:
-        check_feature(caller, plans, "expressions")

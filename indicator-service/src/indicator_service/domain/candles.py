@@ -13,7 +13,6 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from indicator_service.domain.indicator import Indicator
-from indicator_service.domain.inputs import columns_of
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import IndicatorRequest, Parameters, Wanted, parse_parameters
 from indicator_service.domain.series import Bars, Floats
@@ -63,10 +62,7 @@ def parse_candles(indicator: Indicator, sent: bytes) -> tuple[IndicatorRequest, 
 
 
 def _needed(parameters: Parameters, *, include_ohlc: bool) -> set[str]:
-    names = {name for name in parameters.indicator.inputs if name is not None}
-    for series_type in parameters.series:
-        names.update(columns_of(series_type))
-    return names | set(_PRICES if include_ohlc else ())
+    return parameters.columns | set(_PRICES if include_ohlc else ())
 
 
 def _bars(sent: Any, needed: set[str], indicator: str) -> SentBars:

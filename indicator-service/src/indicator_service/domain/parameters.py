@@ -50,7 +50,7 @@ def parse_values(indicator: Indicator, sent: Mapping[str, Any], *loc: str) -> di
     return values
 
 
-def checked(model: type[_Model], sent: Any, loc: tuple[str, ...]) -> _Model:
+def checked(model: type[_Model], sent: Any, loc: tuple[str | int, ...]) -> _Model:
     try:
         return model.model_validate(sent)
     except ValidationError as error:
@@ -58,7 +58,7 @@ def checked(model: type[_Model], sent: Any, loc: tuple[str, ...]) -> _Model:
         raise InvalidInput(f"unfit: {', '.join('.'.join(map(str, fault['loc'][1:])) for fault in faults)}", faults) from None
 
 
-def check_order(indicator: Indicator, values: Mapping[str, Any], loc: tuple[str, ...]) -> None:
+def check_order(indicator: Indicator, values: Mapping[str, Any], loc: tuple[str | int, ...]) -> None:
     for order in indicator.ordered:
         first, second = values[order.first], values[order.second]
         if first > second or (order.strictly and first == second):
@@ -66,7 +66,7 @@ def check_order(indicator: Indicator, values: Mapping[str, Any], loc: tuple[str,
 
 
 def unaliased(
-    indicator: Indicator, sent: Iterable[tuple[str, Any]], loc: tuple[str, ...], also: Mapping[str, str] | None = None
+    indicator: Indicator, sent: Iterable[tuple[str, Any]], loc: tuple[str | int, ...], also: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """`also` are aliases of other fields than the indicator's own."""
     meant: dict[str, tuple[str, ...]] = {alias: (name,) for alias, name in (also or {}).items()}

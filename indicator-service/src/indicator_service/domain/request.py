@@ -10,17 +10,33 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
 from indicator_service.domain.indicator import Indicator, Value
-from indicator_service.domain.inputs import SERIES_TYPES, cost_of, parse_series, required_of, used_by
+from indicator_service.domain.inputs import SERIES_TYPES, columns_of, cost_of, parse_series, required_of, used_by
 from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased
 from shared.errors import InvalidInput
 from shared.formats import Format, FormatChoice
 from shared.paging import Order
 from shared.subjects import SYMBOL_PATTERN
 
-__all__ = ["IndicatorRequest", "Parameters", "Query", "Wanted", "checked", "parse_parameters", "parse_request"]
+__all__ = [
+    "Adjustment",
+    "IndicatorRequest",
+    "Interval",
+    "Parameters",
+    "Query",
+    "Symbol",
+    "Wanted",
+    "checked",
+    "parse_parameters",
+    "parse_request",
+]
 
 Adjustment = Literal["split_dividend", "split", "none"]
 Interval = Literal["1min", "5min", "15min", "30min", "1h", "4h", "1day", "1week", "1month"]
+Symbol = Annotated[
+    str,
+    AfterValidator(str.upper),
+    Field(pattern=f"^(?i:{SYMBOL_PATTERN})$", description="in capitals or not", examples=["AAPL"]),
+]
 _COMMON_ALIASES = {"timeframe": "interval"}
 
 
@@ -28,11 +44,7 @@ class Query(BaseModel):
     """What every indicator takes."""
 
     model_config = STRICT
-    symbol: Annotated[
-        str,
-        AfterValidator(str.upper),
-        Field(pattern=f"^(?i:{SYMBOL_PATTERN})$", description="in capitals or not", examples=["AAPL"]),
-    ]
+    symbol: Symbol
     interval: Annotated[Interval, Field(description="also: timeframe")] = "1day"
     start_date: Annotated[date | None, Field(description="first day wanted")] = None
     end_date: Annotated[date | None, Field(description="last day wanted")] = None
@@ -82,6 +94,18 @@ class Parameters:
     def cost(self) -> float:
         """About how many nanoseconds a bar it takes, at most."""
         return self.indicator.work.cost(self.values) + sum(map(cost_of, self.series))
+
+    @property
+    def columns(self) -> set[str]:
+        """Of the bars, those it is computed on."""
+        fixed = {name for name in self.indicator.inputs if name is not None}
+        return fixed.union(*(columns_of(series_type) for series_type in self.series))
+
+    @property
+    def label(self) -> str:
+        """`bbands(20,2.0,2.0,sma)`, with the series where it is another than by default."""
+        series = [] if self.series == self.indicator.series_defaults else self.series
+        return f"{self.indicator.name}({','.join(map(str, (*self.values.values(), *series)))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +178,12 @@ def parse_request(indicator: Indicator, sent: Iterable[tuple[str, str]]) -> Indi
     return IndicatorRequest(_parameters(indicator, query, ("query",)), wanted, query.format, query.explain)
 
 
-def parse_parameters(indicator: Indicator, sent: Mapping[str, Any], *loc: str) -> Parameters:
+def parse_parameters(indicator: Indicator, sent: Mapping[str, Any], *loc: str | int) -> Parameters:
     """An object of JSON, its values of the very types. Raises InvalidInput as `parse_request` does; `loc` says where it stood."""
     return _parameters(indicator, checked(_parameters_model(indicator), unaliased(indicator, sent.items(), loc), loc), loc)
 
 
-def _parameters(indicator: Indicator, model: BaseModel, loc: tuple[str, ...]) -> Parameters:
+def _parameters(indicator: Indicator, model: BaseModel, loc: tuple[str | int, ...]) -> Parameters:
     values = {parameter.name: getattr(model, parameter.name) for parameter in indicator.parameters}
     check_order(indicator, values, loc)
     series = tuple(parse_series(getattr(model, name), (*loc, name)) for name in indicator.series_parameters)

@@ -77,6 +77,10 @@ class PlanBook(_Rule):
         )
         return self._first(reaches)
 
+    def first_tier_batching(self, series: int) -> str | None:
+        """The lowest tier that allows so many series in a batch."""
+        return self._first(name for name, plan in self.tiers.items() if plan.entitlements.batch_series >= series)
+
     @staticmethod
     def _first(names: Iterable[str]) -> str | None:
         return next(iter(names), None)

@@ -26,6 +26,9 @@ def said(route: Route | None) -> tuple[str, str] | None:
         ("/api/v1/bars/BRK.B", ("data-service", "data")),
         ("/api/v1/indicators", ("indicator-service", "account")),
         ("/api/v1/indicators/rsi", ("indicator-service", "data")),
+        ("/api/v1/indicators/batch", ("indicator-service", "data")),
+        ("/api/v1/patterns", ("indicator-service", "data")),
+        ("/api/v1/patterns/BRK.B", ("indicator-service", "data")),
         ("/api/v1/usage", ("ratelimit-service", "account")),
     ],
 )

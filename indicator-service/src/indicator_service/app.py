@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from indicator_service.adapters.data_client import DataClient
-from indicator_service.api import batch, routes
+from indicator_service.api import batch, patterns, routes
 from indicator_service.api.describe import describe_indicators
 from indicator_service.settings import Settings
 from shared.events import EventBus
@@ -43,6 +43,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
 
     checks = {"nats": bus.check, "plans": plans.check, "data-service": data_service.check}
-    app = service_app(shell, lifespan=lifespan, routers=[batch.router, routes.router], checks=checks)
+    app = service_app(shell, lifespan=lifespan, routers=[batch.router, patterns.router, routes.router], checks=checks)
     describe_indicators(app)
     return app

@@ -54,6 +54,7 @@ def _entry(info: FunctionInfo, overlay: Mapping[str, Any]) -> Indicator:
             order=tuple(parameter.name for parameter in parameters),
             memory=tuple(overlay.get("memory", ())),
         ),
+        neutral=overlay.get("neutral", False),
     )
 
 

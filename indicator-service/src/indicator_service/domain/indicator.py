@@ -88,6 +88,8 @@ class Indicator:
     reference: str
     work: Work
     truths: tuple[str, ...] = ()
+    neutral: bool = False
+    """Of a pattern: its sign is no direction."""
 
     @property
     def defaults(self) -> dict[str, Value]:

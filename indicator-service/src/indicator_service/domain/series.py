@@ -45,6 +45,11 @@ class Bars:
         newest = self.newest or day_of(self.date[-1], self.zone)
         return (day_of(self.date[0], self.zone) if len(self) else newest), newest
 
+    @property
+    def last_day(self) -> Date | None:
+        """Of these bars."""
+        return day_of(self.date[-1], self.zone) if len(self) else None
+
     @cached_property
     def iso_dates(self) -> list[str]:
         return iso_text(self.date, self.zone)

@@ -1,0 +1,242 @@
+"""Candle patterns: those of one symbol over a range, and those on the newest bar of many."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import date as Day  # noqa: N812 - rows and a parameter are called date
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import orjson
+import polars as pl
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from indicator_service.api.dependencies import Plans, Source
+from indicator_service.api.entitled import check_indicators
+from indicator_service.domain.answer import ENGINE
+from indicator_service.domain.indicator import Indicator
+from indicator_service.domain.patterns import Direction, found_in, named
+from indicator_service.domain.request import Adjustment, Interval, Symbol
+from indicator_service.domain.series import Bars, iso_text
+from shared.conditional import conditional
+from shared.errors import InvalidInput
+from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, next_link, render, requested_format, table_of
+from shared.guard import Caller
+from shared.limits.history import HistoryWindow, history_window
+from shared.paging import Order, Page, Range, page_of
+from shared.principal import Envelope
+from shared.subjects import SYMBOL_PATTERN
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1/patterns", tags=["patterns"])
+_MOST_SYMBOLS = 1000
+_COLUMNS = ("open", "high", "low", "close")
+_OF_DAYS = ("1day", "1week", "1month")
+_SYMBOL = re.compile(SYMBOL_PATTERN)
+_Row = dict[str, Any]
+
+
+class _Filters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    interval: Interval = "1day"
+    adjustment: Adjustment = "split_dividend"
+    patterns: Annotated[
+        str | None, Field(max_length=2048, description="names or aliases, separated by commas; all by default", examples=["doji"])
+    ] = None
+    direction: Direction | None = None
+    as_of: Annotated[Day | None, Field(description="as was known on that day")] = None
+    limit: Annotated[int, Field(ge=1, le=50_000)] = 5_000
+    cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None
+    format: FormatChoice = None
+
+
+class PatternsQuery(_Filters):
+    start_date: Day | None = None
+    end_date: Day | None = None
+    order: Order = "asc"
+
+
+def _symbols(sent: str | None) -> str | None:
+    names = [] if sent is None else sent.upper().split(",")
+    if len(names) > _MOST_SYMBOLS or not all(map(_SYMBOL.fullmatch, names)):
+        raise ValueError(f"at most {_MOST_SYMBOLS:,} symbols, separated by commas")
+    return None if sent is None else ",".join(dict.fromkeys(names))
+
+
+class ScanQuery(_Filters):
+    symbols: Annotated[
+        str | None, Field(max_length=33_000, description="separated by commas; all by default"), AfterValidator(_symbols)
+    ] = None
+    date: Annotated[
+        Day | None,
+        Field(description="only symbols with a bar on that day, and as was known on it; without it each one's newest"),
+    ] = None
+    sort: Literal["symbol", "strength"] = "symbol"
+    order: Annotated[Order | None, Field(description="ascending by symbol, descending by strength unless said")] = None
+
+
+class PatternOccurrence(BaseModel):
+    """`value` is TA-Lib's; its sign is no direction where the pattern is neutral, as a doji is."""
+
+    date: str
+    pattern: str
+    title: str
+    direction: Direction
+    strength: int
+    value: int
+
+
+class ScannedOccurrence(PatternOccurrence):
+    symbol: str
+
+
+class PatternsAnswer(BaseModel):
+    symbol: str
+    interval: str
+    adjustment: str
+    data_points: int
+    window: dict[str, Any]
+    provenance: dict[str, Any]
+    data: list[PatternOccurrence]
+    next_cursor: str | None
+
+
+class ScanAnswer(BaseModel):
+    """`scanned` symbols had a bar to look at."""
+
+    interval: str
+    adjustment: str
+    scanned: int
+    data_points: int
+    provenance: dict[str, Any]
+    data: list[ScannedOccurrence]
+    next_cursor: str | None
+
+
+@router.get(
+    "/{symbol}",
+    summary="Candle patterns of one symbol",
+    response_model=PatternsAnswer,
+    responses={200: {"content": TABLE_CONTENT}},
+)
+async def of_symbol(
+    request: Request,
+    caller: Caller,
+    plans: Plans,
+    source: Source,
+    symbol: Annotated[Symbol, Path()],
+    query: Annotated[PatternsQuery, Query()],
+) -> Response:
+    """Every occurrence of a pattern in the range. A pattern is dated by its last candle."""
+    written = requested_format(request, query.format)
+    patterns = _allowed(query.patterns, caller, plans)
+    if query.start_date and query.end_date and query.start_date > query.end_date:
+        raise InvalidInput.field("query", "start_date", msg="after end_date")
+    bars = await source.bars(symbol, query.interval, query.adjustment, query.as_of)
+    window = _window(caller, plans, bars, query.start_date, query.end_date or query.as_of)
+    whole = Range(window.start, query.end_date, "asc", len(bars) + 1, None, "", bars.data_version)
+    span = page_of(bars.date, whole, bars.zone)
+    found = await asyncio.to_thread(found_in, bars, patterns, query.direction, first=span.first, end=span.end)
+    identity = query.model_dump_json(exclude={"limit", "cursor", "format", "order"})
+    asked = Range(None, None, query.order, query.limit, query.cursor, f"{symbol} {identity}", bars.data_version)
+    page = page_of(found.keys(bars.date.view(np.int64)), asked)
+    rows = found.rows(page.rows, iso_text(bars.date[found.at[page.rows]], bars.zone))
+    document = {
+        "symbol": symbol,
+        "interval": query.interval,
+        "adjustment": query.adjustment,
+        "data_points": len(rows),
+        "window": {"tier": caller.principal.tier, "earliest": window.earliest, "clamped": window.clamped},
+        "provenance": {
+            "engine": ENGINE,
+            "data_version": bars.data_version,
+            "as_of": iso_text(bars.date[-1:], bars.zone)[0] if len(bars) else None,
+        },
+        "data": rows,
+        "next_cursor": page.next_cursor,
+    }
+    headers = {"X-Kalpi-Window-Clamped": str(window.clamped).lower(), "X-Kalpi-Data-Version": bars.data_version}
+    return _answered(request, written, document, page, headers, f"bars:{symbol}@{bars.data_version}")
+
+
+@router.get("", summary="Candle patterns of the market", response_model=ScanAnswer, responses={200: {"content": TABLE_CONTENT}})
+async def scan(request: Request, caller: Caller, plans: Plans, source: Source, query: Annotated[ScanQuery, Query()]) -> Response:
+    """The patterns that each symbol's newest bar completes, or its newest one on a day in the past."""
+    written = requested_format(request, query.format)
+    patterns = _allowed(query.patterns, caller, plans)
+    if query.date and query.as_of and query.date != query.as_of:
+        raise InvalidInput.field("query", "as_of", msg="another day than date")
+    names = None if query.symbols is None else query.symbols.split(",")
+    rows: list[_Row] = []
+    versions, scanned = hashlib.blake2b(digest_size=16), 0
+    async for part in source.many(names, query.interval, query.adjustment, query.date or query.as_of, _COLUMNS):
+        seen = [bars for bars in part.found.values() if _is_of(bars, query.date)]
+        for bars in seen:
+            _window(caller, plans, bars, None, query.date or query.as_of)
+            versions.update(f"{bars.symbol}@{bars.data_version} ".encode())
+        scanned += len(seen)
+        rows += await asyncio.to_thread(_newest, seen, patterns, query.direction)
+    order = query.order or ("asc" if query.sort == "symbol" else "desc")
+    rows.sort(key=lambda row: (row["symbol"], row["pattern"]), reverse=query.sort == "symbol" and order == "desc")
+    if query.sort == "strength":
+        rows.sort(key=lambda row: row["strength"], reverse=order == "desc")
+    identity = query.model_dump_json(exclude={"limit", "cursor", "format"})
+    asked = Range(None, None, "asc", query.limit, query.cursor, identity, versions.hexdigest())
+    page = page_of(np.arange(len(rows)).view("datetime64[s]"), asked)
+    shown = rows[page.rows]
+    document = {
+        "interval": query.interval,
+        "adjustment": query.adjustment,
+        "scanned": scanned,
+        "data_points": len(shown),
+        "provenance": {"engine": ENGINE, "data_version": versions.hexdigest(), "as_of": query.date or query.as_of},
+        "data": shown,
+        "next_cursor": page.next_cursor,
+    }
+    return _answered(request, written, document, page, {"X-Kalpi-Data-Version": versions.hexdigest()}, None)
+
+
+def _allowed(sent: str | None, caller: Envelope, plans: Plans) -> Sequence[Indicator]:
+    patterns = named(sent)
+    check_indicators(caller, plans, patterns)
+    return patterns
+
+
+def _window(caller: Envelope, plans: Plans, bars: Bars, start: Day | None, end: Day | None) -> HistoryWindow:
+    oldest, newest = bars.days
+    return history_window(caller.entitled, plans, oldest=oldest, newest=newest, start=start, end=end)
+
+
+def _is_of(bars: Bars, day: Day | None) -> bool:
+    return len(bars) > 0 and (day is None or bars.last_day == day)
+
+
+def _newest(many: Sequence[Bars], patterns: Sequence[Indicator], direction: Direction | None) -> list[_Row]:
+    rows: list[_Row] = []
+    for bars in many:
+        found = found_in(bars, patterns, direction, first=len(bars) - 1)
+        if len(found.at):
+            dates = iso_text(bars.date[found.at], bars.zone)
+            rows += [{"symbol": bars.symbol, **row} for row in found.rows(slice(None), dates)]
+    return rows
+
+
+def _answered(
+    request: Request, written: Format, document: dict[str, Any], page: Page, headers: dict[str, str], surrogate_key: str | None
+) -> Response:
+    if written == "json":
+        return conditional(request, orjson.dumps(document), MEDIA_TYPES["json"], surrogate_key)
+    names = [name for name in ("symbol", *PatternOccurrence.model_fields) if name not in document]
+    numbers = {"strength", "value"}
+    columns = {
+        name: pl.Series([row[name] for row in document["data"]], dtype=pl.Int64 if name in numbers else pl.String)
+        for name in names
+    }
+    if document["interval"] in _OF_DAYS:
+        columns["date"] = columns["date"].str.to_date("%Y-%m-%d")
+    table = table_of(columns)
+    headers |= next_link(request, page.next_cursor, written)
+    return conditional(request, render(table, written), MEDIA_TYPES[written], surrogate_key, headers)

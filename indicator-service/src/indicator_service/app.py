@@ -1,14 +1,17 @@
 """The wiring of indicator-service."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from indicator_service.adapters.data_client import DataClient
+from indicator_service.adapters.kept_results import RedisResults
 from indicator_service.api import batch, patterns, routes
 from indicator_service.api.describe import describe_indicators
+from indicator_service.domain.results import Results, TimesToLive
 from indicator_service.settings import Settings
 from shared.events import EventBus
 from shared.http_client import ServiceClient
@@ -29,6 +32,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     redis = open_store(settings.redis_url.get_secret_value())
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
     plans = PlanWatcher(redis)
+    kept = RedisResults(redis, shell.metrics)
+    ttl = TimesToLive(settings.cache_forming_ttl_s, settings.cache_ttl_s, settings.cache_group_ttl_s)
     data_service = ServiceClient(
         settings.data_urls, caller=NAME, audience="data-service", signer=shell.signer, telemetry=shell.telemetry
     )
@@ -38,6 +43,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with redis, bus, data_service:
             await plans.start(bus)
             app.state.plans = plans
+            kept.follow(bus)
+            app.state.results = Results(kept, ttl, settings.cache_min_cost_ms / 1000, time.perf_counter)
             app.state.big_batches = asyncio.Semaphore(1)
             app.state.source = DataClient(data_service, settings.bars_cache_mb << 20)
             yield

@@ -18,6 +18,7 @@ from indicator_service.domain.engine import LONG_NS, Outputs, compute
 from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.inputs import series_of
 from indicator_service.domain.request import IndicatorRequest, Parameters, parse_request
+from indicator_service.domain.results import Results
 from indicator_service.domain.series import Bars
 from shared.conditional import conditional
 from shared.direct import DirectRoute
@@ -55,14 +56,21 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
         caller.entitled, plans, oldest=oldest, newest=newest, start=wanted.start, end=wanted.end or wanted.as_of
     )
     scope = Scope(asked, bars, window, caller.principal.tier)
+    results: Results = request.app.state.results
+    work = scope.work(written)
+    guess = takes_long(indicator, bars, asked.parameters.values)
     if asked.explain:
-        return conditional(request, scope.explanation(), MEDIA_TYPES["json"])
-    surrogate_key = f"bars:{bars.symbol}@{bars.data_version}"
-    outputs = await _computed(asked.parameters, bars)
-    if written == "json":
-        return conditional(request, scope.document(outputs), MEDIA_TYPES["json"], surrogate_key)
-    headers = {**scope.headers(), **next_link(request, scope.page.next_cursor, written)}
-    return conditional(request, render(table_of(scope.columns(outputs)), written), MEDIA_TYPES[written], surrogate_key, headers)
+        cached = await results.is_kept(scope.result_key(written), work, guess=guess)
+        return conditional(request, scope.explanation(cached=cached), MEDIA_TYPES["json"])
+
+    async def make() -> bytes:
+        outputs = await _computed(asked.parameters, bars)
+        return scope.document(outputs) if written == "json" else render(table_of(scope.columns(outputs)), written)
+
+    ttl_s = results.ttl.of(indicator.group, forming=scope.may_still_change)
+    answer = await results.answer(lambda: scope.result_key(written), work, ttl_s, make, guess=guess)
+    headers = {} if written == "json" else {**scope.headers(), **next_link(request, scope.page.next_cursor, written)}
+    return conditional(request, answer, MEDIA_TYPES[written], f"bars:{bars.symbol}@{bars.data_version}", headers)
 
 
 router.add_api_route(

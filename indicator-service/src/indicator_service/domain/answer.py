@@ -9,6 +9,7 @@ import talib
 
 from indicator_service.domain.engine import Outputs
 from indicator_service.domain.request import IndicatorRequest
+from indicator_service.domain.results import ResultKey
 from indicator_service.domain.rows import json_rows, table_columns
 from indicator_service.domain.series import Bars
 from shared.limits.history import HistoryWindow
@@ -81,8 +82,35 @@ class Scope:
             "warmup": {"required": warmup.required, "used": warmup.used, "converged": warmup.converged},
         }
 
-    def explanation(self) -> bytes:
-        """What answering would take: one request, so many bars read and values given. No result is kept, so none is `cached`."""
+    @property
+    def may_still_change(self) -> bool:
+        """Whether the symbol's newest bar is among the rows."""
+        return self.page.end == len(self.bars) > 0 and self.bars.last_day == self.bars.days[1]
+
+    def result_key(self, written: str) -> ResultKey:
+        """Of the answer in a format."""
+        wanted, page = self.request.wanted, self.page
+        rows = (page.first, page.end, page.order, page.next_cursor, wanted.include_ohlc)
+        window = (self.tier, self.window.earliest, self.window.clamped)
+        fields = f"{ENGINE} {self.request.identity} {rows} {window} {written}"
+        return ResultKey(self.bars.symbol, self.request.parameters.indicator.name, fields, self.bars.data_version)
+
+    def work(self, written: str) -> object:
+        """What the cost of the answer depends on."""
+        parameters, rows = self.request.parameters, self.page.end - self.page.first
+        values = tuple(parameters.values.values())
+        return (
+            parameters.indicator.name,
+            values,
+            parameters.series,
+            len(self.bars),
+            rows,
+            self.request.wanted.include_ohlc,
+            written,
+        )
+
+    def explanation(self, *, cached: bool) -> bytes:
+        """What answering would take: one request, so many bars read and values given; `cached` where none would be computed."""
         rows = self.page.end - self.page.first
         document = {
             **self._subject,
@@ -90,7 +118,7 @@ class Scope:
             "cost": {"burst": 1, "day": 1},
             "bars_read": len(self.bars),
             "values": rows * len(self.request.parameters.indicator.outputs),
-            "cached": False,
+            "cached": cached,
         }
         return orjson.dumps(document)
 

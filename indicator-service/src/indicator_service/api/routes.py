@@ -58,7 +58,7 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     scope = Scope(asked, bars, window, caller.principal.tier)
     results: Results = request.app.state.results
     work = scope.work(written)
-    guess = takes_long(indicator, bars, asked.parameters.values)
+    guess = asked.parameters.cost * len(bars) > LONG_NS
     if asked.explain:
         cached = await results.is_kept(scope.result_key(written), work, guess=guess)
         return conditional(request, scope.explanation(cached=cached), MEDIA_TYPES["json"])

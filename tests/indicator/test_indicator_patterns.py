@@ -9,6 +9,7 @@ import pytest
 import talib
 from fastapi import FastAPI
 
+from indicator_service.api import dependencies
 from indicator_service.app import NAME
 from indicator_service.domain.catalogue import CATALOGUE
 from indicator_service.domain.ports import BarSource
@@ -124,6 +125,19 @@ async def test_pages_of_the_market_are_the_whole(client: httpx.AsyncClient) -> N
     first = (await client.get(f"{PATH}?limit=2")).json()
     rest = (await client.get(f"{PATH}?limit=2&cursor={first['next_cursor']}")).json()
     assert first["data"] + rest["data"] == whole[:4]
+
+
+async def test_large_work_waits_for_its_turn_and_not_for_ever(
+    client: httpx.AsyncClient,  # noqa: F811
+    app: FastAPI,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dependencies, "_TURN_S", 0.01)
+    async with app.state.large:
+        refused = await client.get(PATH)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        assert (await client.get(f"{PATH}?symbols=IBM")).status_code == 200
+    assert (await client.get(PATH)).status_code == 200
 
 
 @pytest.mark.parametrize(

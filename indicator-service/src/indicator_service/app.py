@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             app.state.plans = plans
             kept.follow(bus)
             app.state.results = Results(kept, ttl, settings.cache_min_cost_ms / 1000, time.perf_counter)
-            app.state.big_batches = asyncio.Semaphore(1)
+            app.state.large = asyncio.Semaphore(1)
             app.state.source = DataClient(data_service, settings.bars_cache_mb << 20)
             yield
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from indicator_service.api.dependencies import Plans, Source
+from indicator_service.api.dependencies import Plans, Source, turn
 from indicator_service.api.entitled import check_parameters
 from indicator_service.domain.batch import (
     Construct,
@@ -19,7 +19,7 @@ from indicator_service.domain.batch import (
 )
 from indicator_service.domain.batch_rows import Shape, failures, json_pieces, table
 from indicator_service.domain.series import Bars
-from shared.errors import KalpiError, Unavailable
+from shared.errors import KalpiError
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.batches import check_series, constructs_of, series_of
@@ -33,7 +33,6 @@ router = APIRouter(prefix="/api/v1/indicators", tags=["indicators"])
 _PATH = f"{router.prefix}/batch"
 _BIG = 250_000
 """Values of a batch that waits for its turn: two of ten million at once would take a gigabyte."""
-_TURN_S = 10.0
 
 
 class BatchAnswer(BaseModel):
@@ -74,15 +73,8 @@ async def batch(
     size = check_size(constructs)
     if size <= _BIG:
         return await _answer(constructs, caller, written, shape)
-    turn: asyncio.Semaphore = request.app.state.big_batches
-    try:
-        await asyncio.wait_for(turn.acquire(), _TURN_S)
-    except TimeoutError:
-        raise Unavailable("other batches are being computed", 5) from None
-    try:
+    async with turn(request):
         return await _answer(constructs, caller, written, shape)
-    finally:
-        turn.release()
 
 
 def _parsed(body: bytes, caller: Envelope, plans: Plans) -> list[Construct]:

@@ -1,13 +1,19 @@
 """What several routes are given."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from indicator_service.domain.ports import BarSource
+from shared.errors import Unavailable
 from shared.limits.book import PlanWatcher
 
-__all__ = ["Plans", "Source"]
+__all__ = ["Plans", "Source", "turn"]
+
+_TURN_S = 10.0
 
 
 async def _plans(request: Request) -> PlanWatcher:
@@ -22,3 +28,17 @@ async def _source(request: Request) -> BarSource:
 
 Plans = Annotated[PlanWatcher, Depends(_plans)]
 Source = Annotated[BarSource, Depends(_source)]
+
+
+@asynccontextmanager
+async def turn(request: Request) -> AsyncIterator[None]:
+    """For what takes seconds or much memory: one at a time in a process. Unavailable when it is not one's turn soon."""
+    large: asyncio.Semaphore = request.app.state.large
+    try:
+        await asyncio.wait_for(large.acquire(), _TURN_S)
+    except TimeoutError:
+        raise Unavailable("others of its size are being computed", 5) from None
+    try:
+        yield
+    finally:
+        large.release()

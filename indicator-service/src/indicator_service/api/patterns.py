@@ -13,7 +13,7 @@ import polars as pl
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from indicator_service.api.dependencies import Plans, Source
+from indicator_service.api.dependencies import Plans, Source, turn
 from indicator_service.api.entitled import check_indicators
 from indicator_service.domain.answer import ENGINE
 from indicator_service.domain.indicator import Indicator
@@ -33,6 +33,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/patterns", tags=["patterns"])
 _MOST_SYMBOLS = 1000
+_FEW = 50
+"""Symbols of a scan that does not wait for its turn: a millisecond each."""
 _COLUMNS = ("open", "high", "low", "close")
 _OF_DAYS = ("1day", "1week", "1month")
 _SYMBOL = re.compile(SYMBOL_PATTERN)
@@ -170,21 +172,17 @@ async def scan(request: Request, caller: Caller, plans: Plans, source: Source, q
     if query.date and query.as_of and query.date != query.as_of:
         raise InvalidInput.field("query", "as_of", msg="another day than date")
     names = None if query.symbols is None else query.symbols.split(",")
-    rows: list[_Row] = []
-    versions, scanned = hashlib.blake2b(digest_size=16), 0
-    async for part in source.many(names, query.interval, query.adjustment, query.date or query.as_of, _COLUMNS):
-        seen = [bars for bars in part.found.values() if _is_of(bars, query.date)]
-        for bars in seen:
-            _window(caller, plans, bars, None, query.date or query.as_of)
-            versions.update(f"{bars.symbol}@{bars.data_version} ".encode())
-        scanned += len(seen)
-        rows += await asyncio.to_thread(_newest, seen, patterns, query.direction)
+    if names is None or len(names) > _FEW:
+        async with turn(request):
+            rows, scanned, version = await _scanned(names, patterns, caller, plans, source, query)
+    else:
+        rows, scanned, version = await _scanned(names, patterns, caller, plans, source, query)
     order = query.order or ("asc" if query.sort == "symbol" else "desc")
     rows.sort(key=lambda row: (row["symbol"], row["pattern"]), reverse=query.sort == "symbol" and order == "desc")
     if query.sort == "strength":
         rows.sort(key=lambda row: row["strength"], reverse=order == "desc")
     identity = query.model_dump_json(exclude={"limit", "cursor", "format"})
-    asked = Range(None, None, "asc", query.limit, query.cursor, identity, versions.hexdigest())
+    asked = Range(None, None, "asc", query.limit, query.cursor, identity, version)
     page = page_of(np.arange(len(rows)).view("datetime64[s]"), asked)
     shown = rows[page.rows]
     document = {
@@ -192,11 +190,28 @@ async def scan(request: Request, caller: Caller, plans: Plans, source: Source, q
         "adjustment": query.adjustment,
         "scanned": scanned,
         "data_points": len(shown),
-        "provenance": {"engine": ENGINE, "data_version": versions.hexdigest(), "as_of": query.date or query.as_of},
+        "provenance": {"engine": ENGINE, "data_version": version, "as_of": query.date or query.as_of},
         "data": shown,
         "next_cursor": page.next_cursor,
     }
-    return _answered(request, written, document, page, {"X-Kalpi-Data-Version": versions.hexdigest()}, None)
+    return _answered(request, written, document, page, {"X-Kalpi-Data-Version": version}, None)
+
+
+async def _scanned(
+    names: Sequence[str] | None, patterns: Sequence[Indicator], caller: Envelope, plans: Plans, source: Source, query: ScanQuery
+) -> tuple[list[_Row], int, str]:
+    """The rows, how many symbols had a bar, and what stands for the versions of them all."""
+    rows: list[_Row] = []
+    versions, scanned = hashlib.blake2b(digest_size=16), 0
+    as_of = query.date or query.as_of
+    async for part in source.many(names, query.interval, query.adjustment, as_of, _COLUMNS):
+        seen = [bars for bars in part.found.values() if _is_of(bars, query.date)]
+        for bars in seen:
+            _window(caller, plans, bars, None, as_of)
+            versions.update(f"{bars.symbol}@{bars.data_version} ".encode())
+        scanned += len(seen)
+        rows += await asyncio.to_thread(_newest, seen, patterns, query.direction)
+    return rows, scanned, versions.hexdigest()
 
 
 def _allowed(sent: str | None, caller: Envelope, plans: Plans) -> Sequence[Indicator]:

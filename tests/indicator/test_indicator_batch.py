@@ -213,3 +213,15 @@ async def test_as_of_and_moments(client: httpx.AsyncClient) -> None:  # noqa: F8
     (told,) = (await asked(client, constructs)).json()["data"]
     assert (told["dates"], told["as_of"], told["truncated"]) == (["2005-02-25"], "2005-02-25", True)
     np.testing.assert_allclose(told["indicators"][0]["values"]["value"][0], 88.99, atol=0.1)
+
+
+async def test_an_expression_is_an_input_as_in_the_single_route(client: httpx.AsyncClient) -> None:  # noqa: F811
+    item = {"indicator": "rsi", "parameters": {"series_type": "sma(close, 20) - ema(12)"}}
+    construct = {"symbol": "IBM", "start_date": "2013-01-02", "indicators": [item]}
+    (told,) = (await asked(client, [construct])).json()["data"]
+    alone = await single(client, construct, item)
+    assert told["indicators"][0]["values"]["value"] == [row["value"] for row in alone["data"]]
+    assert told["indicators"][0]["warmup"] == alone["warmup"]
+    without = headers_for(user("premium"), NAME, Entitlements(indicators="all", batch_series=5))
+    (refused,) = (await asked(client, [construct], headers=without)).json()["data"]
+    assert refused["indicators"][0]["error"]["status"] == 403

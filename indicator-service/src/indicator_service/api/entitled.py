@@ -20,14 +20,13 @@ def check_indicators(caller: Envelope, plans: PlanWatcher, used: Iterable[Indica
             raise TierRequired(f"{indicator.name} is not part of the tier {caller.principal.tier}", required)
 
 
+def check_parameters(caller: Envelope, plans: PlanWatcher, parameters: Parameters) -> None:
+    check_indicators(caller, plans, [parameters.indicator, *parameters.uses])
+    if parameters.has_expressions:
+        check_feature(caller, plans, "expressions")
+
+
 def check_feature(caller: Envelope, plans: PlanWatcher, feature: Feature) -> None:
     if feature not in caller.entitled.features:
         required = plans.book.first_tier_having(feature)
         raise TierRequired(f"{feature.replace('_', ' ')} are not part of the tier {caller.principal.tier}", required)
-
-
-def check_parameters(caller: Envelope, plans: PlanWatcher, parameters: Parameters) -> None:
-    """Of an indicator, and of what its inputs are made with."""
-    check_indicators(caller, plans, [parameters.indicator, *parameters.uses])
-    if parameters.has_expressions:
-        check_feature(caller, plans, "expressions")

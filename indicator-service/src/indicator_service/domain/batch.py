@@ -13,11 +13,9 @@ import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from indicator_service.domain.catalogue import find
-from indicator_service.domain.engine import compute
-from indicator_service.domain.inputs import series_of
-from indicator_service.domain.outputs import Outputs
-from indicator_service.domain.parameters import checked
-from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol, parse_parameters
+from indicator_service.domain.engine import Outputs, compute
+from indicator_service.domain.inputs import check_affordable, series_of
+from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol, checked, parse_parameters
 from indicator_service.domain.series import Bars, Floats
 from shared.errors import InvalidInput, KalpiError, NotFound
 from shared.limits.history import HistoryWindow
@@ -37,8 +35,7 @@ __all__ = [
 ]
 
 MOST_VALUES = 10_000_000
-_MOST_NS = 60e9
-"""Of computing, by estimates of the worst case, mostly several times what it takes."""
+_MOST_WORK_NS = 30_000_000_000
 
 Id = Annotated[str | None, Field(max_length=128)]
 _Day = Annotated[date | None, Field(strict=False)]
@@ -153,8 +150,7 @@ def _item(loc: tuple[str | int, ...], sent: Mapping[str, Any], check: Check, kno
     try:
         parameters = known.get(key)
         if parameters is None:
-            indicator = find(asked.indicator)
-            parameters = parse_parameters(indicator, asked.parameters, *loc, "parameters")
+            parameters = parse_parameters(find(asked.indicator), asked.parameters, *loc, "parameters")
             check(parameters)
             known[key] = parameters
     except KalpiError as error:
@@ -221,6 +217,12 @@ def open_constructs(group: Group, bars: Mapping[str, Bars], missing: Mapping[str
             continue
         wanted = Range(seen.start, asked.end_date, asked.order, asked.limit, None, "", own.data_version)
         construct.bars, construct.window, construct.page = own, seen, page_of(own.date, wanted, own.zone)
+        for item, parameters in construct.good:
+            try:
+                for series_type in parameters.series:
+                    check_affordable(series_type, len(own))
+            except KalpiError as error:
+                item.parameters, item.error = None, error
 
 
 def check_size(constructs: Sequence[Construct]) -> int:
@@ -235,8 +237,8 @@ def check_size(constructs: Sequence[Construct]) -> int:
     if values > MOST_VALUES:
         msg = f"{values:,} values; a batch has at most {MOST_VALUES:,}: ask for fewer series or rows"
         raise InvalidInput.field("body", "constructs", msg=msg)
-    if work > _MOST_NS:
-        raise InvalidInput.field("body", "constructs", msg="too much to compute at once: ask for fewer series")
+    if work > _MOST_WORK_NS:
+        raise InvalidInput.field("body", "constructs", msg="it would take too long: ask for fewer series at once")
     return values
 
 

@@ -14,10 +14,10 @@ import polars as pl
 
 from indicator_service.domain.answer import ENGINE
 from indicator_service.domain.batch import MOST_VALUES, Construct, Item, computed
-from indicator_service.domain.outputs import Bits, Column, Outputs
+from indicator_service.domain.engine import Outputs
 from indicator_service.domain.request import Parameters
-from indicator_service.domain.rows import absent, json_column
-from indicator_service.domain.series import iso_text
+from indicator_service.domain.rows import json_column, numbers_of
+from indicator_service.domain.series import Floats, iso_text
 from shared.errors import InvalidInput, KalpiError
 from shared.local_time import zoned
 
@@ -97,7 +97,7 @@ class _Run:
     label: str
     indicator: str
     output: str
-    values: Column
+    values: Floats
     several: bool
 
 
@@ -106,19 +106,9 @@ def _runs(constructs: Sequence[Construct]) -> Iterator[_Run]:
         if construct.error is None:
             for item, parameters, outputs in computed(construct):
                 several = len(outputs.columns) > 1
-                for name, column in outputs.columns.items():
-                    values = _numbers(column, absent(outputs, name))[construct.page.rows]
+                for name in outputs.columns:
+                    values = numbers_of(outputs, name)[construct.page.rows]
                     yield _Run(construct, item.label, parameters.indicator.name, name, values, several)
-
-
-def _numbers(column: Column, missing: Bits | None) -> Column:
-    """As floats, NaN where there is no value: a table's column has one type."""
-    if column.dtype.kind == "f":
-        return column
-    numbers = column.astype(np.float64)
-    if missing is not None:
-        numbers[missing] = np.nan
-    return numbers
 
 
 def table(constructs: Sequence[Construct], shape: Shape) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def _entry(info: FunctionInfo, overlay: Mapping[str, Any]) -> Indicator:
         ordered=tuple(Order(first, second, how == "below") for first, second, how in overlay.get("ordered", ())),
         formula=overlay["formula"],
         reference=f"{source}; TA-Lib TA_{info.name}" if source else f"TA-Lib TA_{info.name}",
+        neutral=overlay.get("neutral", False),
         work=TalibCall(
             function=info.name,
             call=info.call,
@@ -54,7 +55,6 @@ def _entry(info: FunctionInfo, overlay: Mapping[str, Any]) -> Indicator:
             order=tuple(parameter.name for parameter in parameters),
             memory=tuple(overlay.get("memory", ())),
         ),
-        neutral=overlay.get("neutral", False),
     )
 
 

@@ -9,7 +9,7 @@ from indicator_service.domain.errors import InvalidExpression, Mistake
 from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of
 from indicator_service.domain.series import Bars, Floats
 
-__all__ = ["SERIES_TYPES", "columns_of", "cost_of", "parse_series", "required_of", "series_of", "used_by"]
+__all__ = ["SERIES_TYPES", "check_affordable", "columns_of", "cost_of", "parse_series", "required_of", "series_of", "used_by"]
 
 SERIES_TYPES: tuple[str, ...] = tuple(COLUMNS)
 
@@ -44,6 +44,12 @@ def series_of(bars: Bars, series_type: str) -> Floats:
     expression = _expression(series_type).within(len(bars), BUDGET_NS)
     series: Floats = expression.evaluate(bars).columns["value"]  # type: ignore[assignment]  # of numbers, as parsed
     return series
+
+
+def check_affordable(series_type: str, count: int) -> None:
+    """Raises InvalidExpression where `series_of` would, on so many bars."""
+    if series_type not in COLUMNS:
+        _expression(series_type).within(count, BUDGET_NS)
 
 
 def used_by(series_type: str) -> Sequence[Indicator]:

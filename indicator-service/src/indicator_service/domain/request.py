@@ -74,6 +74,18 @@ class Parameters:
         return {**self.values, **dict(zip(self.indicator.series_parameters, self.series, strict=True))}
 
     @property
+    def columns(self) -> set[str]:
+        """Of the bars, those it is computed on."""
+        fixed = {name for name in self.indicator.inputs if name is not None}
+        return fixed.union(*(columns_of(series_type) for series_type in self.series))
+
+    @property
+    def label(self) -> str:
+        """`bbands(20,2.0,2.0,sma)`, with the series where it is another than by default."""
+        series = [] if self.series == self.indicator.series_defaults else self.series
+        return f"{self.indicator.name}({','.join(map(str, (*self.values.values(), *series)))})"
+
+    @property
     def warmup(self) -> int | None:
         """Bars before a value after which it no longer depends on where the bars began; None when it always does."""
         own = self.indicator.warmup(self.values)
@@ -94,18 +106,6 @@ class Parameters:
     def cost(self) -> float:
         """About how many nanoseconds a bar it takes, at most."""
         return self.indicator.work.cost(self.values) + sum(map(cost_of, self.series))
-
-    @property
-    def columns(self) -> set[str]:
-        """Of the bars, those it is computed on."""
-        fixed = {name for name in self.indicator.inputs if name is not None}
-        return fixed.union(*(columns_of(series_type) for series_type in self.series))
-
-    @property
-    def label(self) -> str:
-        """`bbands(20,2.0,2.0,sma)`, with the series where it is another than by default."""
-        series = [] if self.series == self.indicator.series_defaults else self.series
-        return f"{self.indicator.name}({','.join(map(str, (*self.values.values(), *series)))})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ import orjson
 import polars as pl
 
 from indicator_service.domain.outputs import Bits, Column, Outputs
-from indicator_service.domain.series import Bars
+from indicator_service.domain.series import Bars, Floats
 from shared.local_time import zoned
 
-__all__ = ["absent", "json_column", "json_rows", "table_columns"]
+__all__ = ["json_column", "json_rows", "numbers_of", "table_columns"]
 
 _OHLC = ("open", "high", "low", "close")
 _OPENING = b'{"date":"'
@@ -54,22 +54,29 @@ def _numbers(columns: Mapping[str, Column], rows: slice, outputs: Outputs) -> by
     values = [b""] * (len(shown[0]) * len(shown))
     for at, (name, column) in enumerate(zip(columns, shown, strict=True)):
         texts = _array(column).split(b",")
-        if (gone := absent(outputs, name)) is not None:
-            for place in np.flatnonzero(gone[rows]):
+        if (absent := _absent(outputs, name)) is not None:
+            for place in np.flatnonzero(absent[rows]):
                 texts[place] = b"null"
         values[at :: len(shown)] = texts
     return bytearray(b",".join(values))
 
 
 def json_column(outputs: Outputs, name: str, rows: slice) -> bytes:
-    """An output's values alone as an array; null as in `json_rows`."""
-    column, missing = outputs.columns[name][rows], absent(outputs, name)
-    written = _array(column)
-    if missing is None or not missing[rows].any():
+    """The values of one output alone, as an array; null as in `json_rows`."""
+    written = _array(outputs.columns[name][rows])
+    if (absent := _absent(outputs, name)) is None or not absent[rows].any():
         return b"[%b]" % written
-    return b"[%b]" % b",".join(
-        b"null" if gone else text for gone, text in zip(missing[rows].tolist(), written.split(b","), strict=True)
-    )
+    shown = zip(absent[rows].tolist(), written.split(b","), strict=True)
+    return b"[%b]" % b",".join(b"null" if missing else text for missing, text in shown)
+
+
+def numbers_of(outputs: Outputs, name: str) -> Floats:
+    """The values of one output as floats, NaN where there is none, 1 for true and 0 for false."""
+    column = outputs.columns[name]
+    numbers = column.astype(np.float64, copy=False)
+    if (absent := _absent(outputs, name)) is not None:
+        numbers[absent] = np.nan  # a copy, for only floats have nothing absent
+    return numbers
 
 
 def _array(values: npt.NDArray[Any]) -> bytes:
@@ -79,7 +86,7 @@ def _array(values: npt.NDArray[Any]) -> bytes:
 def table_columns(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> dict[str, Any]:
     """The same as columns for `shared.formats.table_of`."""
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)
-    values = {name: _nullable(column, absent(outputs, name))[rows] for name, column in columns.items()}
+    values = {name: _nullable(column, _absent(outputs, name))[rows] for name, column in columns.items()}
     return {"date": _dates(bars, rows), **values}
 
 
@@ -93,7 +100,7 @@ def _dates(bars: Bars, rows: slice) -> Any:
     return dates if dates.dtype == np.dtype("datetime64[D]") else zoned(dates, bars.zone or "UTC")
 
 
-def absent(outputs: Outputs, name: str) -> Bits | None:
+def _absent(outputs: Outputs, name: str) -> Bits | None:
     """Where an output has no value though its column does: integers before the first one, truths that are unknown."""
     column = outputs.columns.get(name)
     if column is None or column.dtype.kind == "f" or (column.dtype.kind == "i" and outputs.begin == 0):
@@ -101,5 +108,5 @@ def absent(outputs: Outputs, name: str) -> Bits | None:
     return outputs.unknown[name] if column.dtype.kind == "b" else np.arange(len(column)) < outputs.begin
 
 
-def _nullable(column: Column, missing: Bits | None) -> Any:
-    return column if missing is None else pl.Series(column).set(pl.Series(missing), None)
+def _nullable(column: Column, absent: Bits | None) -> Any:
+    return column if absent is None else pl.Series(column).set(pl.Series(absent), None)

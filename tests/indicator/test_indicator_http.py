@@ -1,7 +1,6 @@
 """indicator-service over HTTP, with the real data-service behind it."""
 
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,90 +11,23 @@ import pytest
 import talib
 from fastapi import FastAPI
 from pydantic import SecretStr
-from starlette.types import Receive, Scope, Send
 
 from data_service.adapters.dataset import Dataset
-from data_service.app import create_app as create_data_service
-from data_service.settings import Settings as DataSettings
 from indicator_service.api.schemas import CatalogueAnswer, IndicatorAnswer
 from indicator_service.app import NAME, create_app
 from indicator_service.domain.catalogue import CATALOGUE
 from indicator_service.domain.ports import BarSource
 from indicator_service.domain.series import Bars
 from indicator_service.settings import Settings
-from shared.limits.book import PLANS_KEY
-from shared.limits.plans import Entitlements, parse_plans
-from shared.store import open_store
+from shared.limits.plans import Entitlements
 from tests.data.test_data_intraday import SESSIONS, joined, series
+from tests.indicator.conftest import Counted
 from tests.indicator.samples import COLUMNS, defaults, rows_of, ta_lib
 from tests.support.asgi import running
-from tests.support.http_server import serving
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
 from tests.support.sample import SYMBOLS, adjusted
 
-PLANS = """
-anonymous_ip: {quota: 50}
-tiers:
-  free: {limits: {}, entitlements: {indicators: [sma, ema], history_days: 90, batch_series: 5}}
-  pro: {limits: {}, entitlements: {indicators: [sma, ema, rsi, macd], history_days: 365, batch_series: 5}}
-  premium: {limits: {}, entitlements: {indicators: all, batch_series: 5}}
-  expert: {limits: {}, entitlements: {indicators: all, batch_series: 5, features: [patterns]}}
-"""
-
-
 OWN = [{"date": f"2013-01-{day:02}", "open": 9, "high": 12, "low": 8, "close": 10 + day % 3, "volume": 5} for day in range(1, 29)]
-
-
-class Counted:
-    """Counts the calls to an app, by path and status."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-        self.calls: list[tuple[str, int]] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def watched(message: dict[str, object]) -> None:
-            if message["type"] == "http.response.start":
-                self.calls.append((scope["path"], int(str(message["status"]))))
-            await send(message)
-
-        await self._app(scope, receive, watched)  # type: ignore[arg-type]  # a message is a mutable mapping
-
-
-@pytest.fixture
-def free() -> dict[str, str]:
-    """A free user, vouched for now: a signature holds for 30 s."""
-    return headers_for(user("free"), NAME, Entitlements(indicators=("sma", "ema"), history_days=90, batch_series=5))
-
-
-@pytest.fixture
-async def data_service(tmp_path: Path, redis_url: str, nats_url: str) -> AsyncIterator[tuple[Counted, str]]:
-    settings = DataSettings(
-        principal_keys=SecretStr(PRINCIPAL_KEYS), state_dir=tmp_path, redis_url=SecretStr(redis_url), nats_url=SecretStr(nats_url)
-    )
-    counted = Counted(create_data_service(settings))
-    async with serving(counted) as url:
-        yield counted, url
-
-
-@pytest.fixture
-async def app(data_service: tuple[Counted, str], redis_url: str, nats_url: str) -> FastAPI:
-    async with open_store(redis_url) as redis:
-        await redis.set(PLANS_KEY, parse_plans(PLANS).model_dump_json())
-    settings = Settings(
-        principal_keys=SecretStr(PRINCIPAL_KEYS),
-        data_urls=(data_service[1],),
-        redis_url=SecretStr(redis_url),
-        nats_url=SecretStr(nats_url),
-    )
-    return create_app(settings)
-
-
-@pytest.fixture
-async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """As a premium user whose plan has everything."""
-    async with running(app, headers_for(user("premium"), NAME)) as client:
-        yield client
 
 
 async def stored_bars(app: FastAPI, symbol: str) -> Bars:

@@ -70,6 +70,8 @@ ROUTES = (
     Route("/api/v1/indicators/batch", INDICATOR, "data", alone=True, batch=True, body_bytes=16 << 20, timeout_s=60),
     # 50,000 bars as objects are 6 MB
     Route("/api/v1/indicators", INDICATOR, "data", explains=True, body_bytes=8 << 20),
+    Route("/api/v1/expressions/validate", INDICATOR, "account", alone=True),  # computes nothing
+    Route("/api/v1/expressions", INDICATOR, "data", body_bytes=8 << 20),
     # of all symbols it is seconds of work
     Route("/api/v1/patterns", INDICATOR, "data", timeout_s=30),
     Route("/api/v1/symbols", DATA, "data"),

@@ -12,7 +12,16 @@ from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
 from indicator_service.domain.inputs import SERIES_TYPES
 from shared.limits.plans import PlanBook
 
-__all__ = ["CatalogueAnswer", "CatalogueQuery", "IndicatorAnswer", "catalogue_body", "entry_of", "shown_parameters"]
+__all__ = [
+    "CatalogueAnswer",
+    "CatalogueQuery",
+    "ExpressionAnswer",
+    "IndicatorAnswer",
+    "ValidationAnswer",
+    "catalogue_body",
+    "entry_of",
+    "shown_parameters",
+]
 
 _Type = Literal["indicator", "pattern"]
 
@@ -114,6 +123,54 @@ class IndicatorAnswer(BaseModel):
     provenance: IndicatorProvenance
     data: list[dict[str, Any]]
     next_cursor: str | None
+
+
+class ExpressionAnswer(BaseModel):
+    """Each row of `data` has a `date` and a `value`, or the outputs of the indicator. `provenance.formula` is the one spelling
+    of the expression, everything that was left out put in."""
+
+    symbol: str | None
+    interval: str | None
+    expression: str
+    parameters: dict[str, int | float | str]
+    type: Literal["number", "boolean", "outputs"]
+    adjustment: str | None
+    start_date: str | None
+    end_date: str | None
+    data_points: int
+    window: IndicatorWindow
+    warmup: IndicatorWarmup
+    provenance: IndicatorProvenance
+    data: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class ExpressionMistake(BaseModel):
+    """`offset` counts characters from 0, `line` and `column` from 1."""
+
+    loc: list[str]
+    msg: str
+    type: str
+    offset: int
+    line: int
+    column: int
+    length: int
+    suggestion: str | None
+
+
+class ValidationAnswer(BaseModel):
+    """Without a mistake `errors` is empty; with one, everything else is null."""
+
+    valid: bool
+    type: Literal["number", "boolean", "outputs"] | None
+    outputs: list[str] | None
+    canonical: str | None
+    lookback: int | None
+    required: int | None
+    cost: float | None
+    columns: list[str] | None
+    indicators: list[str] | None
+    errors: list[ExpressionMistake]
 
 
 def shown_parameters(indicator: Indicator) -> list[Parameter]:

@@ -1,21 +1,22 @@
 """The answer to a request, from computed outputs: the rows of the range, and what they rest on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import talib
 
 from indicator_service.domain.engine import Outputs
-from indicator_service.domain.request import IndicatorRequest
+from indicator_service.domain.request import Wanted
 from indicator_service.domain.results import ResultKey
 from indicator_service.domain.rows import json_rows, table_columns
 from indicator_service.domain.series import Bars
 from shared.limits.history import HistoryWindow
 from shared.paging import Page, Range, page_of
 
-__all__ = ["ENGINE", "Scope", "Warmup"]
+__all__ = ["ENGINE", "Asked", "Scope", "Warmup"]
 
 ENGINE = f"TA-Lib {talib.__version__}"
 
@@ -29,11 +30,49 @@ class Warmup:
     converged: bool
 
 
+class Asked(Protocol):
+    """What was asked for, an indicator or an expression."""
+
+    @property
+    def wanted(self) -> Wanted: ...
+
+    @property
+    def identity(self) -> str:
+        """Everything but range, order and page: two requests of one identity page through the same series."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Of the indicator, or `expression`."""
+        ...
+
+    @property
+    def effort(self) -> object:
+        """What the cost of a bar depends on."""
+        ...
+
+    @property
+    def subject(self) -> Mapping[str, Any]:
+        """What is computed, as the answer says it."""
+        ...
+
+    @property
+    def formula(self) -> str: ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+
+    @property
+    def required(self) -> int | None:
+        """Bars before a value after which it no longer depends on where the bars began; None when it always does."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scope:
     """Everything about an answer that is known before anything is computed."""
 
-    request: IndicatorRequest
+    request: Asked
     bars: Bars
     window: HistoryWindow
     tier: str
@@ -57,19 +96,18 @@ class Scope:
         """Of a stored symbol: of the first row of the page. Its history is all there is, so what counts from the first bar is
         counted from the right one. Of a client's own bars: of the newest one, and nobody knows what came before the first.
         """
-        required = self.request.parameters.warmup
+        required = self.request.required
         stored = self.request.wanted.symbol is not None
         used = self.page.first if stored else len(self.bars) - 1
         return Warmup(required, used, stored if required is None else used >= required)
 
     @property
     def _subject(self) -> dict[str, Any]:
-        wanted, parameters = self.request.wanted, self.request.parameters
+        wanted = self.request.wanted
         return {
             "symbol": wanted.symbol,
             "interval": wanted.interval,
-            "indicator": parameters.indicator.name,
-            "parameters": parameters.shown,
+            **self.request.subject,
             "adjustment": wanted.adjustment,
         }
 
@@ -93,21 +131,12 @@ class Scope:
         rows = (page.first, page.end, page.order, page.next_cursor, wanted.include_ohlc)
         window = (self.tier, self.window.earliest, self.window.clamped)
         fields = f"{ENGINE} {self.request.identity} {rows} {window} {written}"
-        return ResultKey(self.bars.symbol, self.request.parameters.indicator.name, fields, self.bars.data_version)
+        return ResultKey(self.bars.symbol, self.request.name, fields, self.bars.data_version)
 
     def work(self, written: str) -> object:
         """What the cost of the answer depends on."""
-        parameters, rows = self.request.parameters, self.page.end - self.page.first
-        values = tuple(parameters.values.values())
-        return (
-            parameters.indicator.name,
-            values,
-            parameters.series,
-            len(self.bars),
-            rows,
-            self.request.wanted.include_ohlc,
-            written,
-        )
+        rows = self.page.end - self.page.first
+        return self.request.effort, len(self.bars), rows, self.request.wanted.include_ohlc, written
 
     def explanation(self, *, cached: bool) -> bytes:
         """What answering would take: one request, so many bars read and values given; `cached` where none would be computed."""
@@ -117,7 +146,7 @@ class Scope:
             **self._figures,
             "cost": {"burst": 1, "day": 1},
             "bars_read": len(self.bars),
-            "values": rows * len(self.request.parameters.indicator.outputs),
+            "values": rows * len(self.request.outputs),
             "cached": cached,
         }
         return orjson.dumps(document)
@@ -134,7 +163,7 @@ class Scope:
             **self._figures,
             "provenance": {
                 "engine": ENGINE,
-                "formula": self.request.parameters.indicator.formula,
+                "formula": self.request.formula,
                 "data_version": self.bars.data_version or None,
                 "as_of": dates[-1] if dates else None,
             },

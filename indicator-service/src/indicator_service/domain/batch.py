@@ -15,7 +15,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from indicator_service.domain.catalogue import find
 from indicator_service.domain.engine import Outputs, compute
 from indicator_service.domain.inputs import check_affordable, series_of
-from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol, checked, parse_parameters
+from indicator_service.domain.parameters import checked
+from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol, parse_parameters
 from indicator_service.domain.series import Bars, Floats
 from shared.errors import InvalidInput, KalpiError, NotFound
 from shared.limits.history import HistoryWindow

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -19,11 +20,11 @@ from indicator_service.domain.series import Bars, Floats
 from shared.errors import InvalidInput
 from shared.paging import Order
 
-__all__ = ["MOST_BARS", "SentBars", "parse_candles"]
+__all__ = ["MOST_BARS", "PRICES", "SentBars", "bars_of", "json_of", "parse_candles"]
 
 MOST_BARS = 50_000
-_PRICES = ("open", "high", "low", "close")
-_COLUMNS = (*_PRICES, "volume")
+PRICES = ("open", "high", "low", "close")
+_COLUMNS = (*PRICES, "volume")
 _FIRST = np.datetime64("0001-01-01")
 _DAYS = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}\n)+")
 _KNOWN = {"date", *_COLUMNS}
@@ -51,25 +52,30 @@ class _Body(BaseModel):
 
 def parse_candles(indicator: Indicator, sent: bytes) -> tuple[IndicatorRequest, Bars]:
     """Raises InvalidInput."""
-    try:
-        document = orjson.loads(sent)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput.field("body", msg=f"not JSON: {error}", type_="json_invalid") from None
-    body = checked(_Body, document, ("body",))
+    body = checked(_Body, json_of(sent), ("body",))
     parameters = parse_parameters(indicator, body.parameters, "body", "parameters")
     request = IndicatorRequest(parameters, Wanted(order=body.order, include_ohlc=body.include_ohlc))
-    return request, _bars(body.bars, _needed(parameters, include_ohlc=body.include_ohlc), indicator.name)
+    return request, bars_of(body.bars, _needed(parameters, include_ohlc=body.include_ohlc), indicator.name)
+
+
+def json_of(sent: bytes) -> Any:
+    """Raises InvalidInput."""
+    try:
+        return orjson.loads(sent)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput.field("body", msg=f"not JSON: {error}", type_="json_invalid") from None
 
 
 def _needed(parameters: Parameters, *, include_ohlc: bool) -> set[str]:
-    return parameters.columns | set(_PRICES if include_ohlc else ())
+    return parameters.columns | set(PRICES if include_ohlc else ())
 
 
-def _bars(sent: Any, needed: set[str], indicator: str) -> SentBars:
+def bars_of(sent: Any, needed: AbstractSet[str], what: str) -> SentBars:
+    """From JSON. `what` needs the columns `needed`; the others are NaN where they were not sent. Raises InvalidInput."""
     table = _Table.of(sent)
     dates, shown = table.dates()
     for name in sorted(needed - table.columns.keys()):
-        raise InvalidInput.field("body", "bars", name, msg=f"{indicator} needs it", type_="missing")
+        raise InvalidInput.field("body", "bars", name, msg=f"{what} needs it", type_="missing")
     columns: dict[str, Any] = {
         name: table.numbers(name) if name in table.columns else np.full(len(dates), np.nan) for name in _COLUMNS
     }
@@ -148,7 +154,7 @@ class _Table:
             raise self.fault(name, at, "not a number", "float_type")
         column = np.array(values, dtype=np.float64)
         # NaN is not above anything
-        fit = np.isfinite(column) & (column > 0 if name in _PRICES else column >= 0)
+        fit = np.isfinite(column) & (column > 0 if name in PRICES else column >= 0)
         if not fit.all():
             at = int(fit.argmin())
             raise self.fault(name, at, "negative" if column[at] < 0 else "not finite" if column[at] else "a price is above 0")

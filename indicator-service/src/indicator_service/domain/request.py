@@ -25,9 +25,9 @@ __all__ = [
     "Query",
     "Symbol",
     "Wanted",
-    "checked",
     "parse_parameters",
     "parse_request",
+    "wanted_of",
 ]
 
 Adjustment = Literal["split_dividend", "split", "none"]
@@ -139,6 +139,30 @@ class IndicatorRequest:
             f"{wanted.symbol} {wanted.interval} {parameters.indicator.name} {parameters.shown} {wanted.adjustment} {wanted.as_of}"
         )
 
+    @property
+    def name(self) -> str:
+        return self.parameters.indicator.name
+
+    @property
+    def effort(self) -> object:
+        return self.name, tuple(self.parameters.values.values()), self.parameters.series
+
+    @property
+    def subject(self) -> Mapping[str, Any]:
+        return {"indicator": self.parameters.indicator.name, "parameters": self.parameters.shown}
+
+    @property
+    def formula(self) -> str:
+        return self.parameters.indicator.formula
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.parameters.indicator.outputs
+
+    @property
+    def required(self) -> int | None:
+        return self.parameters.warmup
+
 
 @cache
 def _fields(indicator: Indicator) -> dict[str, Any]:
@@ -161,21 +185,26 @@ def parse_request(indicator: Indicator, sent: Iterable[tuple[str, str]]) -> Indi
     """A query string. Raises InvalidInput naming each parameter that is unknown, given twice (also by an alias), mistyped or out
     of bounds."""
     query = checked(_query_model(indicator), unaliased(indicator, sent, ("query",), _COMMON_ALIASES), ("query",))
-    if query.start_date and query.end_date and query.start_date > query.end_date:
-        raise InvalidInput.field("query", "start_date", msg="after end_date")
-    wanted = Wanted(
-        symbol=query.symbol,
-        interval=query.interval,
-        adjustment=query.adjustment,
-        start=query.start_date,
-        end=query.end_date,
-        as_of=query.as_of,
-        order=query.order,
-        limit=query.limit,
-        cursor=query.cursor,
-        include_ohlc=query.include_ohlc,
-    )
+    wanted = wanted_of(query, "query")
     return IndicatorRequest(_parameters(indicator, query, ("query",)), wanted, query.format, query.explain)
+
+
+def wanted_of(model: Any, loc: str) -> Wanted:
+    """From a model with the fields of `Query`; InvalidInput where it ends before it starts."""
+    if model.start_date and model.end_date and model.start_date > model.end_date:
+        raise InvalidInput.field(loc, "start_date", msg="after end_date")
+    return Wanted(
+        symbol=model.symbol,
+        interval=model.interval,
+        adjustment=model.adjustment,
+        start=model.start_date,
+        end=model.end_date,
+        as_of=model.as_of,
+        order=model.order,
+        limit=model.limit,
+        cursor=model.cursor,
+        include_ohlc=model.include_ohlc,
+    )
 
 
 def parse_parameters(indicator: Indicator, sent: Mapping[str, Any], *loc: str | int) -> Parameters:

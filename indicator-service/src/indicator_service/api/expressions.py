@@ -1,0 +1,98 @@
+"""Expressions evaluated on a symbol's bars or on a client's own, and validated on none."""
+
+import asyncio
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from indicator_service.api.dependencies import Plans, Source
+from indicator_service.api.entitled import check_feature, check_indicators
+from indicator_service.api.schemas import ExpressionAnswer, ValidationAnswer
+from indicator_service.domain.answer import Scope
+from indicator_service.domain.engine import LONG_NS, Outputs
+from indicator_service.domain.evaluation import EvaluateBody, ExpressionRequest, ValidateBody, parse_evaluation, validation
+from indicator_service.domain.expressions import BUDGET_NS
+from indicator_service.domain.series import Bars
+from shared.errors import InvalidInput
+from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, render, requested_format, table_of
+from shared.guard import Caller
+from shared.limits.history import HistoryWindow, history_window
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1/expressions", tags=["expressions"])
+_BIG_BODY = 1 << 18
+_ALL_OF_IT = HistoryWindow(None, None, clamped=False)
+
+
+def _body(model: type[EvaluateBody | ValidateBody], example: dict[str, Any]) -> dict[str, Any]:
+    """The body is read by the domain, which names its faults; this is how it is described."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
+
+
+@router.post(
+    "/evaluate",
+    summary="An expression over the bars of a symbol, or over your own",
+    response_model=ExpressionAnswer,
+    responses={200: {"content": TABLE_CONTENT}},
+    openapi_extra=_body(EvaluateBody, {"expression": "rsi(14) < 30 and close > sma(close, 200)", "symbol": "AAPL", "limit": 5}),
+)
+async def evaluate(
+    request: Request,
+    caller: Caller,
+    plans: Plans,
+    source: Source,
+    format: FormatChoice = None,  # noqa: A002
+) -> Response:
+    """Rows like an indicator's: a number or `true`, `false`, `null` as `value`, or the outputs of an indicator that stands alone.
+    In the other formats the cursor of the next page is in `X-Kalpi-Next-Cursor`. It needs the feature `expressions`, and of the
+    plan each indicator that is called.
+    """
+    written = requested_format(request, format)
+    body = await request.body()
+    asked, bars = await asyncio.to_thread(parse_evaluation, body) if len(body) > _BIG_BODY else parse_evaluation(body)
+    check_feature(caller, plans, "expressions")
+    check_indicators(caller, plans, asked.expression.indicators)
+    wanted, window = asked.wanted, _ALL_OF_IT
+    if bars is None:
+        bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
+        oldest, newest = bars.days
+        window = history_window(
+            caller.entitled, plans, oldest=oldest, newest=newest, start=wanted.start, end=wanted.end or wanted.as_of
+        )
+    scope = Scope(asked, bars, window, caller.principal.tier)
+    _check_cursor(scope)
+    outputs = await _computed(asked, bars)
+    if written == "json":
+        return Response(scope.document(outputs), media_type=MEDIA_TYPES["json"])
+    headers = scope.headers() | ({"X-Kalpi-Next-Cursor": scope.page.next_cursor} if scope.page.next_cursor else {})
+    return Response(render(table_of(scope.columns(outputs)), written), headers=headers, media_type=MEDIA_TYPES[written])
+
+
+@router.post(
+    "/validate",
+    summary="What an expression is, or where its mistake stands",
+    response_model=ValidationAnswer,
+    openapi_extra=_body(ValidateBody, {"expression": "rsi(14) < 30 and close > sma(close, 200)"}),
+)
+async def validate(request: Request, caller: Caller) -> Response:  # noqa: ARG001 - whoever has an account
+    """Computes nothing and costs nothing. `canonical` is its one spelling, `cost` the most it takes, in nanoseconds a bar."""
+    return Response(orjson.dumps(validation(await request.body())), media_type=MEDIA_TYPES["json"])
+
+
+def _check_cursor(scope: Scope) -> None:
+    """The page is found once; a cursor that is none stood in the body."""
+    try:
+        scope.page  # noqa: B018
+    except InvalidInput as refused:
+        raise InvalidInput.field("body", "cursor", msg=str(refused.errors[0]["msg"])) from None
+
+
+async def _computed(asked: ExpressionRequest, bars: Bars) -> Outputs:
+    expression = asked.expression.within(len(bars), BUDGET_NS)
+    if expression.cost * len(bars) > LONG_NS:
+        return await asyncio.to_thread(expression.evaluate, bars)
+    # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
+    return expression.evaluate(bars)

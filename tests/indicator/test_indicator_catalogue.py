@@ -12,7 +12,7 @@ import talib
 from talib import abstract
 
 from indicator_service.domain import catalogue
-from indicator_service.domain.catalogue import CATALOGUE, Indicator, find
+from indicator_service.domain.catalogue import CATALOGUE, TALIB, Indicator, find
 from indicator_service.domain.engine import compute
 from indicator_service.domain.errors import UnknownIndicator
 from indicator_service.domain.inputs import SERIES_TYPES, series_of
@@ -20,7 +20,7 @@ from indicator_service.domain.request import Parameters
 from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES
 from tests.indicator.samples import any_parameters, call_of, defaults, part, sample, seeded, series, ta_lib, walk
 
-EVERY = pytest.mark.parametrize("indicator", CATALOGUE.values(), ids=list(CATALOGUE))
+EVERY = pytest.mark.parametrize("indicator", TALIB.values(), ids=list(TALIB))
 CUMULATIVE = {"ad", "cumsum", "maxindex", "minindex", "minmaxindex", "nvi", "obv", "pvi", "pvt", "vwap", "wad"}
 ON_A_PATH = {"sar", "sarext", "supertrend"}
 
@@ -34,9 +34,9 @@ def with_value(indicator: Indicator, name: str, value: Any) -> Parameters:
 
 
 def test_every_function_of_ta_lib_is_there() -> None:
-    assert set(CATALOGUE) == {name.lower() for name in talib.get_functions()}
-    assert len(CATALOGUE) == 201
-    assert sum(indicator.type == "pattern" for indicator in CATALOGUE.values()) == 61
+    assert set(TALIB) == {name.lower() for name in talib.get_functions()}
+    assert len(TALIB) == 201
+    assert sum(indicator.type == "pattern" for indicator in TALIB.values()) == 61
 
 
 @EVERY
@@ -52,7 +52,7 @@ def test_it_says_of_a_function_what_ta_lib_says(indicator: Indicator) -> None:
 def test_the_overlay_speaks_of_nothing_that_ta_lib_does_not_have() -> None:
     overlay = tomllib.loads((Path(catalogue.__file__).parent / "overlay.toml").read_text())
     options = {option.name for info in FUNCTIONS.values() for option in info.options}
-    used = {parameter.name for indicator in CATALOGUE.values() for parameter in indicator.parameters}
+    used = {parameter.name for indicator in TALIB.values() for parameter in indicator.parameters}
     assert overlay["functions"].keys() == FUNCTIONS.keys()
     assert overlay["parameters"].keys() <= options
     assert overlay["parameter_aliases"].keys() <= used
@@ -109,7 +109,7 @@ def test_its_bounds_are_where_ta_lib_begins_to_refuse_or_within_them(indicator: 
 
 def test_the_order_of_two_parameters_is_asked_for_where_ta_lib_would_swap_them() -> None:
     bars = sample("FB")
-    for indicator in CATALOGUE.values():
+    for indicator in TALIB.values():
         pair = {"fast_period", "slow_period"}
         if not pair <= indicator.defaults.keys():
             continue

@@ -8,7 +8,9 @@ from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
 from indicator_service.domain.request import parse_parameters, parse_request
 from shared.errors import InvalidInput
 
-EVERY_PARAMETER = [(indicator, parameter) for indicator in CATALOGUE.values() for parameter in indicator.parameters]
+EVERY_PARAMETER = [
+    (indicator, parameter) for indicator in CATALOGUE.values() for parameter in indicator.parameters if parameter.type != "date"
+]
 IDS = [f"{indicator.name}.{parameter.name}" for indicator, parameter in EVERY_PARAMETER]
 NO_NUMBERS = ["", "x", "NaN", "inf", "-inf", "1e400", "true", "null", "9" * 400, "9" * 5000, "-4e37", "٣x", "1_0x", "0x10"]
 

@@ -1,17 +1,29 @@
-"""The catalogue: TA-Lib's own description of each function, and `overlay.toml` for what that lacks."""
+"""The catalogue: TA-Lib's own description of each function, `overlay.toml` for what that lacks, and `named.toml` beyond it."""
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from indicator_service.domain.engine import TalibCall
 from indicator_service.domain.errors import UnknownIndicator
 from indicator_service.domain.indicator import SERIES_PARAMETERS, Functions, Indicator, Order, Parameter, Value
+from indicator_service.domain.named import shipped
 from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES, FunctionInfo, OptionInfo
 
-__all__ = ["CATALOGUE", "FUNCTIONS_BY_NAME", "SERIES_PARAMETERS", "Indicator", "Order", "Parameter", "Value", "find"]
+__all__ = [
+    "CATALOGUE",
+    "FUNCTIONS_BY_NAME",
+    "NAMED",
+    "SERIES_PARAMETERS",
+    "TALIB",
+    "Indicator",
+    "Order",
+    "Parameter",
+    "Value",
+    "find",
+]
 
 _OVERLAY: Mapping[str, Any] = tomllib.loads(resources.files(__package__).joinpath("overlay.toml").read_text(encoding="utf-8"))
 _NO_COLUMN = {"periods": "close"}
@@ -58,10 +70,18 @@ def _entry(info: FunctionInfo, overlay: Mapping[str, Any]) -> Indicator:
     )
 
 
-CATALOGUE: Mapping[str, Indicator] = {
+def _by_any_name(indicators: Iterable[Indicator]) -> Functions:
+    return {name: indicator for indicator in indicators for name in (indicator.name, *indicator.aliases)}
+
+
+TALIB: Mapping[str, Indicator] = {
     name.lower(): _entry(info, _OVERLAY["functions"][name]) for name, info in sorted(FUNCTIONS.items())
 }
-FUNCTIONS_BY_NAME: Functions = {name: entry for entry in CATALOGUE.values() for name in (entry.name, *entry.aliases)}
+NAMED: Mapping[str, Indicator] = {
+    indicator.name: indicator for indicator in shipped(_by_any_name(TALIB.values()), _OVERLAY["parameter_aliases"])
+}
+CATALOGUE: Mapping[str, Indicator] = dict(sorted({**TALIB, **NAMED}.items()))
+FUNCTIONS_BY_NAME: Functions = _by_any_name(CATALOGUE.values())
 
 
 def find(name: str) -> Indicator:

@@ -104,7 +104,7 @@ class Expression:
 
     def evaluate(self, bars: Bars, inputs: Sequence[Floats] = ()) -> Outputs:
         """A column for each output: numbers with NaN, or truths. `inputs`: the series of `source`, where it has one."""
-        series = self.program.evaluate(bars, inputs)
+        (series,) = self.program.evaluate(bars, inputs)
         if isinstance(series, Outputs):
             return series
         if isinstance(series, Truths):
@@ -115,18 +115,20 @@ class Expression:
 
     def newest(self, bars: Bars) -> float | bool | None:
         """Its value at the last bar, for little more than its indicators cost. Of one output: choose it first."""
-        return self.program.newest(bars)
+        (value,) = self.program.newest(bars)
+        return value
 
 
 def expression_of(
     text: str,
     functions: Functions,
-    constants: Mapping[str, Value] | None = None,
+    constants: Mapping[str, Value | Node] | None = None,
     *,
     loc: Sequence[str | int] = ("expression",),
     source: bool = False,
 ) -> Expression:
-    """`constants` are names it may use; with `source`, that is the name of a series. Raises InvalidExpression."""
+    """`constants` are names it may use, of constants or of parts; with `source`, that is a series.
+    Raises InvalidExpression."""
     expression = Expression(parse(text, functions, constants or {}, loc, source=source), tuple(loc))
     if expression.lookback > MOST_LOOKBACK:
         msg = f"it looks {expression.lookback} bars back; at most {MOST_LOOKBACK}"

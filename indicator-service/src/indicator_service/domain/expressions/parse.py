@@ -21,7 +21,9 @@ __all__ = ["parse"]
 SOURCE = "source"
 
 
-def parse(text: str, functions: Functions, constants: Mapping[str, Value], loc: Sequence[str | int], *, source: bool) -> Node:
+def parse(
+    text: str, functions: Functions, constants: Mapping[str, Value | Node], loc: Sequence[str | int], *, source: bool
+) -> Node:
     """`constants` have names in lower case; `source`: whether there is a series of that name. Raises InvalidExpression."""
     try:
         return _Reader(functions, constants, source=source).read(text)
@@ -30,7 +32,7 @@ def parse(text: str, functions: Functions, constants: Mapping[str, Value], loc: 
 
 
 class _Reader:
-    def __init__(self, functions: Functions, constants: Mapping[str, Value], *, source: bool) -> None:
+    def __init__(self, functions: Functions, constants: Mapping[str, Value | Node], *, source: bool) -> None:
         self._functions = functions
         self._constants = constants
         self._source = source
@@ -75,7 +77,9 @@ class _Reader:
             return Truth(name == "true")
         if name in self._constants:
             value = self._constants[name]
-            return Text(value) if isinstance(value, str) else Number(float(value))
+            if isinstance(value, int | float):
+                return Number(float(value))
+            return Text(value) if isinstance(value, str) else value
         if name in COLUMNS:
             return Column(name)
         if name == SOURCE and self._source:

@@ -58,28 +58,29 @@ _Cuts = tuple[tuple[int, int | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`tails` is for the newest value of the last step."""
+    """`roots` are the steps whose series are wanted; `tails` is for the newest value of each."""
 
     steps: tuple[_Step, ...]
+    roots: tuple[int, ...]
     tails: tuple[_Cuts, ...]
 
-    def evaluate(self, bars: Bars, inputs: Sequence[Floats] = ()) -> _Series:
-        """The whole series. `inputs`: the caller's choice for the source of a named expression."""
+    def evaluate(self, bars: Bars, inputs: Sequence[Floats] = ()) -> list[_Series]:
+        """The whole series of each root. `inputs`: the caller's choice for the source of a named expression."""
         frame, done = _Frame(bars, inputs), list[Any]()
         with np.errstate(all="ignore"):
             for step in self.steps:
                 given = [done[at] for at in step.arguments]
                 done.append(step.run(frame, *given) if step.framed else step.run(*given))
-        return done[-1]  # type: ignore[no-any-return]
+        return [done[at] for at in self.roots]
 
-    def newest(self, bars: Bars) -> float | bool | None:
-        """The last value of what `evaluate` gives, to the last bit; None where there is none."""
+    def newest(self, bars: Bars) -> list[float | bool | None]:
+        """The last value of each that `evaluate` gives, to the last bit; None where there is none."""
         frame, done = _Frame(bars, ()), list[Any]()
         with np.errstate(all="ignore"):
             for step, cuts in zip(self.steps, self.tails, strict=True):
                 given = [done[at] if count is None else _newest(done[at], count) for at, count in cuts]
                 done.append(step.run(frame, *given) if step.framed else step.run(*given))
-        return _value(done[-1])
+        return [_value(done[at]) for at in self.roots]
 
 
 def _newest(series: _Series, count: int) -> _Series:
@@ -99,10 +100,11 @@ def _value(series: _Series) -> float | bool | None:
     return number if math.isfinite(number) else None
 
 
-def compiled(root: Node) -> Program:
+def compiled(*roots: Node) -> Program:
     steps: list[_Step] = []
-    _place(root, steps, {})
-    return Program(tuple(steps), tuple(_tails(steps)))
+    known: dict[object, int] = {}
+    places = tuple([_place(root, steps, known) for root in roots])
+    return Program(tuple(steps), places, tuple(_tails(steps)))
 
 
 def _tails(steps: Sequence[_Step]) -> list[_Cuts]:

@@ -72,6 +72,8 @@ def any_parameters(indicator: Indicator, random_: random.Random, *, longest: int
             values[parameter.name] = random_.choice(parameter.choices)
         elif parameter.type == "int":
             values[parameter.name] = random_.randint(int(parameter.minimum or 0), longest)
+        elif parameter.type == "date":
+            values[parameter.name] = f"{random_.randint(2000, 2013)}-0{random_.randint(1, 9)}-{random_.randint(10, 28)}"
         else:
             values[parameter.name] = random_.uniform(float(parameter.minimum or 0), min(float(parameter.maximum or 0), 5))
     for order in indicator.ordered:

@@ -14,8 +14,8 @@ from indicator_service.app import NAME
 from indicator_service.domain import batch
 from indicator_service.domain.catalogue import CATALOGUE
 from shared.limits.plans import Entitlements
+from tests.indicator.conftest import Counted
 from tests.indicator.samples import any_parameters, seeded
-from tests.indicator.test_indicator_http import Counted, app, client, data_service, free  # noqa: F401 - fixtures
 from tests.support.principals import headers_for, user
 from tests.support.sample import SYMBOLS
 
@@ -23,7 +23,7 @@ PATH = "/api/v1/indicators/batch"
 
 
 async def asked(
-    client: httpx.AsyncClient,  # noqa: F811
+    client: httpx.AsyncClient,
     constructs: Sequence[Mapping[str, Any]],
     query: str = "",
     headers: Mapping[str, str] | None = None,
@@ -54,7 +54,7 @@ def some_constructs(seed: int, indicators: Sequence[str]) -> list[dict[str, Any]
     return constructs
 
 
-async def single(client: httpx.AsyncClient, construct: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:  # noqa: F811
+async def single(client: httpx.AsyncClient, construct: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in construct.items() if name not in {"indicators", "id"}}
     answer = await client.get(f"/api/v1/indicators/{item['indicator']}", params={**own, **item["parameters"]})
     assert answer.status_code == 200, answer.text
@@ -63,7 +63,7 @@ async def single(client: httpx.AsyncClient, construct: Mapping[str, Any], item: 
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_every_value_is_that_of_the_single_route(client: httpx.AsyncClient, seed: int) -> None:  # noqa: F811
+async def test_every_value_is_that_of_the_single_route(client: httpx.AsyncClient, seed: int) -> None:
     """A quarter of the catalogue each; JSON, and both tables in each format."""
     indicators = sorted(CATALOGUE)[seed::4]
     constructs = some_constructs(seed, indicators)
@@ -99,7 +99,7 @@ async def test_every_value_is_that_of_the_single_route(client: httpx.AsyncClient
                 assert (wide[column].to_list(), wide["date"].cast(pl.String).to_list()) == (numbers, told["dates"])
 
 
-async def test_what_fails_fails_in_its_own_slot(client: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_what_fails_fails_in_its_own_slot(client: httpx.AsyncClient) -> None:
     sma = {"indicator": "sma", "parameters": {"time_period": 2}}
     constructs: list[dict[str, Any]] = [
         {
@@ -136,7 +136,7 @@ async def test_what_fails_fails_in_its_own_slot(client: httpx.AsyncClient) -> No
     assert table["id"].unique(maintain_order=True).to_list() == ["a/sma(2)", "f/x"]
 
 
-async def test_a_tier_has_its_own_indicators_and_history(client: httpx.AsyncClient, free: dict[str, str]) -> None:  # noqa: F811
+async def test_a_tier_has_its_own_indicators_and_history(client: httpx.AsyncClient, free: dict[str, str]) -> None:
     items = [{"indicator": "sma"}, {"indicator": "rsi"}]
     constructs = [{"symbol": "IBM", "indicators": items}, {"symbol": "IBM", "end_date": "2005-01-01", "indicators": items}]
     seen, past = (await asked(client, constructs, headers=free)).json()["data"]
@@ -146,7 +146,7 @@ async def test_a_tier_has_its_own_indicators_and_history(client: httpx.AsyncClie
     assert (past["error"]["status"], past["error"]["required_tier"]) == (403, "premium")
 
 
-async def test_a_tier_bounds_the_series(client: httpx.AsyncClient, free: dict[str, str]) -> None:  # noqa: F811
+async def test_a_tier_bounds_the_series(client: httpx.AsyncClient, free: dict[str, str]) -> None:
     small = headers_for(user("small"), NAME, Entitlements(indicators="all", batch_series=2))
     construct = {"symbol": "IBM", "limit": 1, "indicators": [{"indicator": "sma"}]}
     assert (await asked(client, [construct] * 2, headers=small)).status_code == 200
@@ -156,7 +156,7 @@ async def test_a_tier_bounds_the_series(client: httpx.AsyncClient, free: dict[st
 
 
 async def test_more_than_ten_million_values_are_refused_before_anything_is_computed(
-    client: httpx.AsyncClient,  # noqa: F811
+    client: httpx.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch, "MOST_VALUES", 3 * 5)
@@ -166,7 +166,7 @@ async def test_more_than_ten_million_values_are_refused_before_anything_is_compu
     assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "constructs"])
 
 
-async def test_the_bars_of_all_symbols_are_one_call(client: httpx.AsyncClient, data_service: tuple[Counted, str]) -> None:  # noqa: F811
+async def test_the_bars_of_all_symbols_are_one_call(client: httpx.AsyncClient, data_service: tuple[Counted, str]) -> None:
     constructs = [
         {"symbol": symbol, "limit": 1, "indicators": [{"indicator": "rsi"}, {"indicator": "obv"}]} for symbol in SYMBOLS
     ]
@@ -177,7 +177,7 @@ async def test_the_bars_of_all_symbols_are_one_call(client: httpx.AsyncClient, d
 
 
 @pytest.mark.parametrize("format_", ["json", "csv", "arrow", "parquet"])
-async def test_a_batch_of_which_nothing_can_be_answered_is_still_answered(client: httpx.AsyncClient, format_: str) -> None:  # noqa: F811
+async def test_a_batch_of_which_nothing_can_be_answered_is_still_answered(client: httpx.AsyncClient, format_: str) -> None:
     for shape in ("long", "wide"):
         answer = await asked(
             client, [{"symbol": "NOSUCH", "indicators": [{"indicator": "sma"}]}], f"?format={format_}&shape={shape}"
@@ -194,13 +194,13 @@ async def test_a_batch_of_which_nothing_can_be_answered_is_still_answered(client
         b'{"constructs":[{"symbol":"IBM","indicators":[{"indicator":"rsi"}]}],"more":1}',
     ],
 )  # fmt: skip
-async def test_what_has_no_slots_is_refused(client: httpx.AsyncClient, body: bytes) -> None:  # noqa: F811
+async def test_what_has_no_slots_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
     refused = await client.post(PATH, content=body)
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["loc"][0] == "body"
 
 
-async def test_as_of_and_moments(client: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_as_of_and_moments(client: httpx.AsyncClient) -> None:
     constructs = [
         {
             "symbol": "AAPL",
@@ -215,7 +215,7 @@ async def test_as_of_and_moments(client: httpx.AsyncClient) -> None:  # noqa: F8
     np.testing.assert_allclose(told["indicators"][0]["values"]["value"][0], 88.99, atol=0.1)
 
 
-async def test_an_expression_is_an_input_as_in_the_single_route(client: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_an_expression_is_an_input_as_in_the_single_route(client: httpx.AsyncClient) -> None:
     item = {"indicator": "rsi", "parameters": {"series_type": "sma(close, 20) - ema(12)"}}
     construct = {"symbol": "IBM", "start_date": "2013-01-02", "indicators": [item]}
     (told,) = (await asked(client, [construct])).json()["data"]

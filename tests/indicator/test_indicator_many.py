@@ -23,8 +23,8 @@ from indicator_service.domain.ports import BarSource
 from indicator_service.domain.series import COLUMNS, Bars
 from indicator_service.settings import Settings
 from shared.limits.plans import Entitlements
+from tests.indicator.conftest import Counted
 from tests.indicator.samples import walk
-from tests.indicator.test_indicator_http import Counted, app, client, data_service  # noqa: F401 - fixtures
 from tests.support.asgi import running
 from tests.support.http_server import serving
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
@@ -34,7 +34,7 @@ MANY, VERSIONS = "/internal/v1/bars", "/internal/v1/versions"
 DAY = date(2005, 2, 25)
 
 
-async def of_many(app: FastAPI, symbols: Sequence[str] | None, **asked: Any) -> tuple[dict[str, Bars], dict[str, str]]:  # noqa: F811
+async def of_many(app: FastAPI, symbols: Sequence[str] | None, **asked: Any) -> tuple[dict[str, Bars], dict[str, str]]:
     source: BarSource = app.state.source
     found: dict[str, Bars] = {}
     missing: dict[str, str] = {}
@@ -57,7 +57,7 @@ def assert_same(one: Bars, other: Bars, columns: Collection[str] = COLUMNS) -> N
 @pytest.mark.parametrize("as_of", [None, DAY])
 @pytest.mark.parametrize("chunk", [256, 2])
 async def test_each_of_many_is_as_it_is_alone(
-    app: FastAPI,  # noqa: F811
+    app: FastAPI,
     chunk: int,
     as_of: date | None,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,7 +75,7 @@ async def test_each_of_many_is_as_it_is_alone(
 
 
 @pytest.mark.usefixtures("client")
-async def test_what_is_kept_is_not_sent_again(app: FastAPI, data_service: tuple[Counted, str]) -> None:  # noqa: F811
+async def test_what_is_kept_is_not_sent_again(app: FastAPI, data_service: tuple[Counted, str]) -> None:
     calls = data_service[0].calls
     first, _ = await of_many(app, ["IBM", "MSFT", "NOSUCH"])
     again, missing = await of_many(app, ["MSFT", "IBM"])
@@ -96,8 +96,8 @@ async def test_what_is_kept_is_not_sent_again(app: FastAPI, data_service: tuple[
 
 @pytest.mark.usefixtures("client")
 async def test_of_all_symbols_a_second_time_only_the_versions_are_asked_for(
-    app: FastAPI,  # noqa: F811
-    data_service: tuple[Counted, str],  # noqa: F811
+    app: FastAPI,
+    data_service: tuple[Counted, str],
 ) -> None:
     first, _ = await of_many(app, None)
     calls = data_service[0].calls
@@ -108,7 +108,7 @@ async def test_of_all_symbols_a_second_time_only_the_versions_are_asked_for(
 
 
 @pytest.mark.usefixtures("client")
-async def test_a_reader_who_stops_early_leaves_nothing_behind(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+async def test_a_reader_who_stops_early_leaves_nothing_behind(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_client, "_CHUNK", 1)
     source: BarSource = app.state.source
     parts = source.many(None, "1day", "none")
@@ -148,7 +148,7 @@ async def services_on(path: Path, state: Path, redis_url: str, nats_url: str) ->
 
 @pytest.mark.parametrize("interval", ["1day", "1month"])
 async def test_as_of_a_day_is_what_a_store_says_that_never_saw_the_later_bars(
-    client: httpx.AsyncClient,  # noqa: F811
+    client: httpx.AsyncClient,
     tmp_path: Path,
     redis_url: str,
     nats_url: str,
@@ -170,7 +170,7 @@ async def test_as_of_a_day_is_what_a_store_says_that_never_saw_the_later_bars(
             assert past == known
 
 
-async def test_the_window_of_a_tier_counts_from_the_newest_bar_whatever_as_of(client: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_the_window_of_a_tier_counts_from_the_newest_bar_whatever_as_of(client: httpx.AsyncClient) -> None:
     pro = headers_for(user("pro"), NAME, Entitlements(indicators="all", history_days=365, batch_series=5))
     path = "/api/v1/indicators/sma?symbol=IBM&time_period=2"
     seen = (await client.get(f"{path}&as_of=2012-12-31", headers=pro)).json()
@@ -179,7 +179,7 @@ async def test_the_window_of_a_tier_counts_from_the_newest_bar_whatever_as_of(cl
     assert (refused.status_code, refused.json()["required_tier"]) == (403, "premium")
 
 
-async def test_before_the_first_bar_nothing_was_known(client: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_before_the_first_bar_nothing_was_known(client: httpx.AsyncClient) -> None:
     for indicator in ("rsi", "macd", "cdldoji", "obv"):
         answer = await client.get(f"/api/v1/indicators/{indicator}?symbol=FB&as_of=2001-01-01")
         assert answer.status_code == 200, answer.text

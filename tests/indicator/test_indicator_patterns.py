@@ -15,7 +15,6 @@ from indicator_service.domain.catalogue import CATALOGUE
 from indicator_service.domain.ports import BarSource
 from indicator_service.domain.series import Bars
 from shared.limits.plans import Entitlements
-from tests.indicator.test_indicator_http import app, client, data_service, free  # noqa: F401 - fixtures
 from tests.support.principals import headers_for, user
 from tests.support.sample import SYMBOLS
 
@@ -38,13 +37,13 @@ def expected(bars: Bars) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["date"], row["pattern"]))
 
 
-async def stored(app: FastAPI, symbol: str) -> Bars:  # noqa: F811
+async def stored(app: FastAPI, symbol: str) -> Bars:
     source: BarSource = app.state.source
     return await source.bars(symbol, "1day", "split_dividend")
 
 
 @pytest.mark.parametrize("symbol", ["FB", "IBM"])
-async def test_every_occurrence_is_told_once(client: httpx.AsyncClient, app: FastAPI, symbol: str) -> None:  # noqa: F811
+async def test_every_occurrence_is_told_once(client: httpx.AsyncClient, app: FastAPI, symbol: str) -> None:
     answer = await client.get(f"{PATH}/{symbol.lower()}?limit=50000")
     assert answer.status_code == 200, answer.text
     whole = expected(await stored(app, symbol))
@@ -53,7 +52,7 @@ async def test_every_occurrence_is_told_once(client: httpx.AsyncClient, app: Fas
     assert answer.headers["surrogate-key"].startswith(f"bars:{symbol}@")
 
 
-async def test_a_range_and_filters_leave_the_others_out(client: httpx.AsyncClient, app: FastAPI) -> None:  # noqa: F811
+async def test_a_range_and_filters_leave_the_others_out(client: httpx.AsyncClient, app: FastAPI) -> None:
     whole = expected(await stored(app, "IBM"))
     part = (await client.get(f"{PATH}/IBM?start_date=2012-01-03&end_date=2012-06-29&patterns=doji,ENGULFING&order=desc")).json()
     wanted = [
@@ -65,7 +64,7 @@ async def test_a_range_and_filters_leave_the_others_out(client: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_pages_are_the_whole(client: httpx.AsyncClient, app: FastAPI, order: str) -> None:  # noqa: F811
+async def test_pages_are_the_whole(client: httpx.AsyncClient, app: FastAPI, order: str) -> None:
     rows: list[Any] = []
     path = f"{PATH}/FB?order={order}&limit=100"
     cursor: str | None = ""
@@ -80,7 +79,7 @@ async def test_pages_are_the_whole(client: httpx.AsyncClient, app: FastAPI, orde
 @pytest.mark.parametrize(
     "path", [f"{PATH}/FB?limit=7", f"{PATH}?limit=7", f"{PATH}/FB?start_date=2012-06-02&end_date=2012-06-02"]
 )
-async def test_every_format_tells_the_same(client: httpx.AsyncClient, path: str) -> None:  # noqa: F811
+async def test_every_format_tells_the_same(client: httpx.AsyncClient, path: str) -> None:
     rows = (await client.get(path)).json()["data"]
     arrow = await client.get(f"{path}&format=arrow")
     table = pl.read_ipc_stream(io.BytesIO(arrow.content))
@@ -91,7 +90,7 @@ async def test_every_format_tells_the_same(client: httpx.AsyncClient, path: str)
     assert ("link" in arrow.headers) == (len(rows) == 7)
 
 
-async def test_the_market_is_each_symbols_newest_bar(client: httpx.AsyncClient, app: FastAPI) -> None:  # noqa: F811
+async def test_the_market_is_each_symbols_newest_bar(client: httpx.AsyncClient, app: FastAPI) -> None:
     wanted = []
     for symbol in SYMBOLS:
         bars = await stored(app, symbol)
@@ -107,7 +106,7 @@ async def test_the_market_is_each_symbols_newest_bar(client: httpx.AsyncClient, 
     assert backwards == wanted[::-1]
 
 
-async def test_the_market_on_a_day_in_the_past(client: httpx.AsyncClient, app: FastAPI) -> None:  # noqa: F811
+async def test_the_market_on_a_day_in_the_past(client: httpx.AsyncClient, app: FastAPI) -> None:
     """FB has no bar on that day yet; no dividend or split moves IBM's shapes."""
     day = "2011-06-01"
     then = (await client.get(f"{PATH}?date={day}")).json()
@@ -120,7 +119,7 @@ async def test_the_market_on_a_day_in_the_past(client: httpx.AsyncClient, app: F
     assert (await client.get(f"{PATH}?as_of=2011-06-05")).json()["scanned"] == 4
 
 
-async def test_pages_of_the_market_are_the_whole(client: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_pages_of_the_market_are_the_whole(client: httpx.AsyncClient) -> None:
     whole = (await client.get(PATH)).json()["data"]
     first = (await client.get(f"{PATH}?limit=2")).json()
     rest = (await client.get(f"{PATH}?limit=2&cursor={first['next_cursor']}")).json()
@@ -128,8 +127,8 @@ async def test_pages_of_the_market_are_the_whole(client: httpx.AsyncClient) -> N
 
 
 async def test_large_work_waits_for_its_turn_and_not_for_ever(
-    client: httpx.AsyncClient,  # noqa: F811
-    app: FastAPI,  # noqa: F811
+    client: httpx.AsyncClient,
+    app: FastAPI,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dependencies, "_TURN_S", 0.01)
@@ -144,21 +143,21 @@ async def test_large_work_waits_for_its_turn_and_not_for_ever(
     "query",
     ["patterns=sma", "patterns=nosuch", "patterns=", "direction=up", "limit=0", "cursor=x", "more=1", "as_of=x", "interval=2h"],
 )
-async def test_a_bad_question_is_refused(client: httpx.AsyncClient, query: str) -> None:  # noqa: F811
+async def test_a_bad_question_is_refused(client: httpx.AsyncClient, query: str) -> None:
     for path in (PATH, f"{PATH}/IBM"):
         refused = await client.get(f"{path}?{query}")
         assert refused.status_code == 422, refused.text
         assert refused.json()["errors"][0]["loc"] == ["query", query.partition("=")[0]]
 
 
-async def test_other_bad_questions_are_refused(client: httpx.AsyncClient) -> None:  # noqa: F811
+async def test_other_bad_questions_are_refused(client: httpx.AsyncClient) -> None:
     for query in ("symbols=", "symbols=IBM,,FB", "symbols=a%20b", "date=2011-06-01&as_of=2011-06-02", "sort=date"):
         assert (await client.get(f"{PATH}?{query}")).status_code == 422
     assert (await client.get(f"{PATH}/IBM?start_date=2011-06-02&end_date=2011-06-01")).status_code == 422
     assert (await client.get(f"{PATH}/NOSUCH")).status_code == 404
 
 
-async def test_patterns_are_for_plans_that_have_them(client: httpx.AsyncClient, free: dict[str, str]) -> None:  # noqa: F811
+async def test_patterns_are_for_plans_that_have_them(client: httpx.AsyncClient, free: dict[str, str]) -> None:
     without = headers_for(user("premium"), NAME, Entitlements(indicators="all", batch_series=5))
     for path in (PATH, f"{PATH}/IBM"):
         for headers in (free, without):

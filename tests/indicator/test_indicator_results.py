@@ -14,7 +14,6 @@ from indicator_service.domain.results import ResultKey, Results, TimesToLive
 from shared.ids import new_id
 from shared.metrics import Metrics
 from shared.store import open_store
-from tests.indicator.test_indicator_http import app, client, data_service  # noqa: F401 - fixtures
 
 TTL = TimesToLive(forming=1800, closed=86400, groups={"Cycle Indicators": 60})
 
@@ -162,7 +161,7 @@ async def test_a_store_that_is_away_only_slows_and_is_counted() -> None:
     assert 'kalpi_indicator_results_total{outcome="failure"} 1.0' in told, "after the first nobody waits for it again"
 
 
-async def test_explain_says_whether_the_answer_is_kept(client: httpx.AsyncClient, app: FastAPI) -> None:  # noqa: F811
+async def test_explain_says_whether_the_answer_is_kept(client: httpx.AsyncClient, app: FastAPI) -> None:
     path = "/api/v1/indicators/cci?symbol=IBM&time_period=1500&limit=50000"
     results: Results = app.state.results
     results.min_cost_s = 0

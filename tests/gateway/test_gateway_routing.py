@@ -29,6 +29,7 @@ def said(route: Route | None) -> tuple[str, str] | None:
         ("/api/v1/indicators/batch", ("indicator-service", "data")),
         ("/api/v1/patterns", ("indicator-service", "data")),
         ("/api/v1/patterns/BRK.B", ("indicator-service", "data")),
+        ("/api/v1/screener", ("indicator-service", "data")),
         ("/api/v1/expressions/evaluate", ("indicator-service", "data")),
         ("/api/v1/expressions/validate", ("indicator-service", "account")),
         ("/api/v1/usage", ("ratelimit-service", "account")),

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from indicator_service.adapters.data_client import DataClient
 from indicator_service.adapters.kept_results import RedisResults
-from indicator_service.api import batch, expressions, patterns, routes
+from indicator_service.api import batch, expressions, patterns, routes, screener
 from indicator_service.api.describe import describe_indicators
 from indicator_service.domain.results import Results, TimesToLive
 from indicator_service.settings import Settings
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
 
     checks = {"nats": bus.check, "plans": plans.check, "data-service": data_service.check}
-    routers = [batch.router, patterns.router, routes.router, expressions.router]
+    routers = [batch.router, patterns.router, routes.router, expressions.router, screener.router]
     app = service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
     describe_indicators(app)
     return app

@@ -74,6 +74,7 @@ ROUTES = (
     Route("/api/v1/expressions", INDICATOR, "data", body_bytes=8 << 20),
     # of all symbols it is seconds of work
     Route("/api/v1/patterns", INDICATOR, "data", timeout_s=30),
+    Route("/api/v1/screener", INDICATOR, "data", alone=True, timeout_s=30),
     Route("/api/v1/symbols", DATA, "data"),
     Route("/api/v1/bars", DATA, "data"),
     Route("/api/v1/data/import", DATA, "account", alone=True, upload_bytes=256 << 20, timeout_s=120),

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from indicator_service.api.dependencies import Plans, Source
 from indicator_service.api.entitled import check_feature, check_indicators
@@ -19,14 +20,14 @@ from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, render, req
 from shared.guard import Caller
 from shared.limits.history import HistoryWindow, history_window
 
-__all__ = ["router"]
+__all__ = ["body_of", "router"]
 
 router = APIRouter(prefix="/api/v1/expressions", tags=["expressions"])
 _BIG_BODY = 1 << 18
 _ALL_OF_IT = HistoryWindow(None, None, clamped=False)
 
 
-def _body(model: type[EvaluateBody | ValidateBody], example: dict[str, Any]) -> dict[str, Any]:
+def body_of(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """The body is read by the domain, which names its faults; this is how it is described."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
@@ -37,7 +38,7 @@ def _body(model: type[EvaluateBody | ValidateBody], example: dict[str, Any]) -> 
     summary="An expression over the bars of a symbol, or over your own",
     response_model=ExpressionAnswer,
     responses={200: {"content": TABLE_CONTENT}},
-    openapi_extra=_body(EvaluateBody, {"expression": "rsi(14) < 30 and close > sma(close, 200)", "symbol": "AAPL", "limit": 5}),
+    openapi_extra=body_of(EvaluateBody, {"expression": "rsi(14) < 30 and close > sma(close, 200)", "symbol": "AAPL", "limit": 5}),
 )
 async def evaluate(
     request: Request,
@@ -75,7 +76,7 @@ async def evaluate(
     "/validate",
     summary="What an expression is, or where its mistake stands",
     response_model=ValidationAnswer,
-    openapi_extra=_body(ValidateBody, {"expression": "rsi(14) < 30 and close > sma(close, 200)"}),
+    openapi_extra=body_of(ValidateBody, {"expression": "rsi(14) < 30 and close > sma(close, 200)"}),
 )
 async def validate(request: Request, caller: Caller) -> Response:  # noqa: ARG001 - whoever has an account
     """Computes nothing and costs nothing. `canonical` is its one spelling, `cost` the most it takes, in nanoseconds a bar."""

@@ -19,7 +19,7 @@ from indicator_service.domain.series import Bars
 from shared.errors import InvalidInput
 from shared.paging import Order
 
-__all__ = ["EvaluateBody", "ExpressionRequest", "ValidateBody", "parse_evaluation", "validation"]
+__all__ = ["EvaluateBody", "ExpressionRequest", "ValidateBody", "parse_evaluation", "read_expression", "validation"]
 
 _RESERVED = {*COLUMNS, "true", "false", "and", "or", "not"}
 _Name = Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,63}$")]
@@ -144,9 +144,14 @@ def _type_of(expression: Expression) -> str:
 
 
 def _expression(body: ValidateBody) -> Expression:
-    return _read(body.expression, tuple(sorted(body.parameters.items())))
+    return read_expression(body.expression, body.parameters, ("body", "expression"))
+
+
+def read_expression(text: str, constants: Mapping[str, Value], loc: tuple[str, ...]) -> Expression:
+    """Remembered. Raises InvalidExpression."""
+    return _read(text, tuple(sorted(constants.items())), loc)
 
 
 @lru_cache(256)
-def _read(text: str, constants: tuple[tuple[str, Value], ...]) -> Expression:
-    return expression_of(text, FUNCTIONS_BY_NAME, dict(constants), loc=("body", "expression"))
+def _read(text: str, constants: tuple[tuple[str, Value], ...], loc: tuple[str, ...]) -> Expression:
+    return expression_of(text, FUNCTIONS_BY_NAME, dict(constants), loc=loc)

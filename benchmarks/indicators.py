@@ -23,13 +23,15 @@ import polars as pl
 import talib
 from rich.console import Console
 from rich.table import Table
+from talib import _ta_lib
 
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.batch import Construct, check_size, computed, groups_of, open_constructs, parse_batch
 from indicator_service.domain.batch_rows import json_pieces, table
 from indicator_service.domain.candles import parse_candles
-from indicator_service.domain.catalogue import CATALOGUE
+from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME
 from indicator_service.domain.engine import compute
+from indicator_service.domain.expressions import expression_of
 from indicator_service.domain.inputs import series_of
 from indicator_service.domain.request import IndicatorRequest, parse_request
 from indicator_service.domain.rows import json_rows
@@ -37,11 +39,13 @@ from indicator_service.domain.series import Bars
 from shared.formats import render, table_of
 from shared.limits.batches import constructs_of
 from shared.limits.history import HistoryWindow
-from tests.indicator.samples import sample, walk
+from tests.indicator.samples import part, sample, walk
 
 ROWS = 750
 ROUNDS = 15
 TIMES = 200
+SCREEN = "rsi(14) < 30 and close > sma(close, 200)"
+SCREENED = 1_260
 _PANDAS_TA = "pandas-ta-classic"
 _WHOLE = HistoryWindow(None, None, clamped=False)
 
@@ -196,6 +200,27 @@ def batch_ms() -> dict[str, float]:
     return {name: statistics.median(figures) for name, figures in rounds.items()}
 
 
+def works_of_expressions(bars: Bars) -> dict[str, Work]:
+    """Of the condition that a screener would ask of each symbol."""
+    rsi, screen = (expression_of(text, FUNCTIONS_BY_NAME) for text in ("rsi(14)", SCREEN))
+    nested, long = (expression_of(text, FUNCTIONS_BY_NAME) for text in ("rsi(sma(close, 20), 14)", "close / open"))
+
+    def bare() -> object:
+        return talib_calls["rsi"](bars.close, 14), talib_calls["sma"](bars.close, 200)
+
+    talib_calls = {"rsi": _ta_lib.RSI, "sma": _ta_lib.SMA}
+    return {
+        "TA-Lib's two calls": bare,
+        "its newest value": lambda: screen.newest(bars),
+        "its whole series": lambda: screen.evaluate(bars),
+        "RSI, as the indicator": lambda: compute(CATALOGUE["rsi"], bars, [bars.close], {"time_period": 14}),
+        "rsi(14)": lambda: rsi.evaluate(bars),
+        "rsi(sma(close, 20), 14)": lambda: nested.evaluate(bars),
+        "close / open": lambda: long.evaluate(bars),
+        "reading it": lambda: expression_of(SCREEN, FUNCTIONS_BY_NAME),
+    }
+
+
 def pandas_ta_us(bars: Bars) -> float | str:
     """RSI alone, on a Series of 750 closes; or why there is no figure."""
     script = f"""
@@ -254,6 +279,8 @@ def main() -> None:
     console.print(
         shown(f"batch: {SYMBOLS} symbols of {ROWS} bars × {len(BATCH)} indicators", batch_ms(), "bare TA-Lib loop", "ms")
     )
+    screened = part(bars, slice(len(bars) - SCREENED, None))
+    console.print(shown(f"{SCREEN}, {SCREENED:,} bars", medians_us(works_of_expressions(screened)), "TA-Lib's two calls"))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from indicator_service.domain.evaluation import parse_evaluation, validation
 from shared.errors import InvalidInput
 from shared.limits.plans import Entitlements
 from tests.indicator.expression_trees import numbers, truths
+from tests.indicator.samples import seeded
 from tests.support.principals import headers_for, user
 
 EVALUATE = "/api/v1/expressions/evaluate"
@@ -260,6 +261,48 @@ async def test_documented_examples_work(app: FastAPI, client: httpx.AsyncClient)
     for path in (EVALUATE, VALIDATE):
         described = app.openapi()["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         assert (await client.post(path, json=described["example"])).status_code == 200
+
+
+SOUP = [
+    *"()[].,+-*/<>",
+    "close",
+    "rsi(",
+    "sma(",
+    "macd(",
+    ").signal",
+    "since(",
+    " and ",
+    " not ",
+    " or ",
+    "14",
+    "-1",
+    "0",
+    "'x'",
+    "1e308",
+]
+
+
+async def test_whatever_is_written_is_answered_or_refused(client: httpx.AsyncClient) -> None:
+    random_, said = seeded("soup"), set()
+    for _ in range(150):
+        soup = "".join(random_.choices(SOUP, k=random_.randint(1, 9)))
+        for expression in (soup, f"where(close > open, {soup}, close / (close - open))"):
+            answer = await client.post(EVALUATE, json={"expression": expression, "symbol": "FB", "limit": 3})
+            said.add(answer.status_code)
+            assert answer.status_code == 200 or answer.json()["errors"][0]["loc"] == ["body", "expression"], expression
+    assert said == {200, 422}
+
+
+async def test_the_largest_expressions_are_answered_or_refused(client: httpx.AsyncClient) -> None:
+    for expression in (
+        " and ".join(["close > open"] * 100),
+        "sma(" * 40 + "1 / (close - open)" + ", 2)" * 40,
+        "(" * 2000 + "close" + ")" * 2000,
+        "close" + "[-1]" * 1000,
+        " + ".join(f"rsi({n})" for n in range(2, 90)),
+    ):
+        answer = await client.post(EVALUATE, json={"expression": expression, "symbol": "AAPL", "limit": 1})
+        assert answer.status_code in {200, 422}
 
 
 JSON = st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.integers(), max_size=2)

@@ -11,9 +11,12 @@ __all__ = ["Bits", "Column", "Outputs", "Truths"]
 Bits = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Truths:
-    """True, false or unknown at each bar: `true` and `false` are never both set, and neither is where nobody can say."""
+    """True, false or unknown at each bar: `true` and `false` are never both set, and neither is where nobody can say.
+
+    Never changed; not frozen, for one is made at every step of an expression and that would double what it takes.
+    """
 
     true: Bits
     false: Bits

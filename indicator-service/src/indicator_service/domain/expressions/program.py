@@ -8,6 +8,7 @@ nearly nothing is left to do.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,16 +45,19 @@ class _Frame:
 @dataclass(frozen=True, slots=True)
 class _Step:
     """`run` takes the frame, if `framed`, and what the steps `arguments` gave. `reach`: how many bars before its own it looks at,
-    None all."""
+    None all. One that takes an output of an indicator is given that whole: `picks` is how it runs for so many newest values."""
 
     run: Callable[..., Any]
     arguments: tuple[int, ...]
     reach: int | None
     framed: bool
+    picks: Callable[[int | None], Callable[[Outputs], Any]] | None = None
 
 
 _Cuts = tuple[tuple[int, int | None], ...]
 """For each argument its step, and how many of its newest values are handed on; None: all that it gave."""
+_Tail = tuple[Callable[..., Any], bool, _Cuts]
+"""A step for the newest values alone: what runs, whether it takes the frame, and on what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Program:
 
     steps: tuple[_Step, ...]
     roots: tuple[int, ...]
-    tails: tuple[_Cuts, ...]
+    tails: tuple[_Tail, ...]
 
     def evaluate(self, bars: Bars, inputs: Sequence[Floats] = ()) -> list[_Series]:
         """The whole series of each root. `inputs`: the caller's choice for the source of a named expression."""
@@ -77,18 +81,10 @@ class Program:
         """The last value of each that `evaluate` gives, to the last bit; None where there is none."""
         frame, done = _Frame(bars, ()), list[Any]()
         with np.errstate(all="ignore"):
-            for step, cuts in zip(self.steps, self.tails, strict=True):
-                given = [done[at] if count is None else _newest(done[at], count) for at, count in cuts]
-                done.append(step.run(frame, *given) if step.framed else step.run(*given))
+            for run, framed, cuts in self.tails:
+                given = [done[at] if count is None else newest(done[at], count) for at, count in cuts]
+                done.append(run(frame, *given) if framed else run(*given))
         return [_value(done[at]) for at in self.roots]
-
-
-def _newest(series: _Series, count: int) -> _Series:
-    if isinstance(series, Outputs):
-        before = max(0, len(next(iter(series.columns.values()))) - count)
-        cut = {name: column[-count:] for name, column in series.columns.items()}
-        return Outputs(cut, max(0, series.begin - before), {name: bits[-count:] for name, bits in series.unknown.items()})
-    return newest(series, count)
 
 
 def _value(series: _Series) -> float | bool | None:
@@ -107,7 +103,7 @@ def compiled(*roots: Node) -> Program:
     return Program(tuple(steps), places, tuple(_tails(steps)))
 
 
-def _tails(steps: Sequence[_Step]) -> list[_Cuts]:
+def _tails(steps: Sequence[_Step]) -> list[_Tail]:
     wanted: list[int | None] = [1] * len(steps)
     taken: list[int | None] = [1] * len(steps)
     for at in reversed(range(len(steps))):
@@ -118,10 +114,15 @@ def _tails(steps: Sequence[_Step]) -> list[_Cuts]:
             wanted[argument] = None if before is None or now is None else max(before, now)
     # a step gives as much as it is handed; one without arguments, or that is handed everything, gives everything
     given = [count if step.arguments else None for step, count in zip(steps, taken, strict=True)]
-    return [
-        tuple((argument, None if count is None or given[argument] == count else count) for argument in step.arguments)
-        for step, count in zip(steps, taken, strict=True)
-    ]
+    tails: list[_Tail] = []
+    for step, count in zip(steps, taken, strict=True):
+        if step.picks is not None:
+            tails.append((step.picks(count), False, ((step.arguments[0], None),)))
+            continue
+        enough = [count is None or given[argument] == count for argument in step.arguments]
+        cuts = tuple((argument, None if whole else count) for argument, whole in zip(step.arguments, enough, strict=True))
+        tails.append((step.run, step.framed, cuts))
+    return tails
 
 
 def _place(node: Node, steps: list[_Step], known: dict[object, int]) -> int:
@@ -183,17 +184,23 @@ def _called(node: Call, steps: list[_Step], known: dict[object, int]) -> int:
         known[whole] = len(steps) - 1
     if node.output is None:
         return known[whole]
-    output = node.output
-    steps.append(_Step(lambda outputs: _output(outputs, output), (known[whole],), 0, framed=False))
+    picks = partial(_picked, node.output)
+    steps.append(_Step(picks(None), (known[whole],), 0, framed=False, picks=picks))
     return len(steps) - 1
 
 
-def _output(outputs: Outputs, name: str) -> Any:
-    column: Any = outputs.columns[name]
-    if column.dtype.kind == "b":
-        return Truths.of(column, outputs.unknown[name])
-    if column.dtype.kind == "i":
+def _picked(name: str, count: int | None) -> Callable[[Outputs], Any]:
+    """An output's newest values, or all of them."""
+    rows = slice(None if count is None else -count, None)
+
+    def output(outputs: Outputs) -> Any:
+        column: Any = outputs.columns[name]
+        if column.dtype.kind == "f":
+            return finite(column[rows])
+        if column.dtype.kind == "b":
+            return Truths.of(column[rows], outputs.unknown[name][rows])
         numbers = column.astype(np.float64)
         numbers[: outputs.begin] = np.nan
-        return numbers
-    return finite(column)
+        return numbers[rows]
+
+    return output

@@ -74,7 +74,7 @@ class TalibCall:
         if self.function == "MAVP":  # averages everything anew for each of its periods
             return 25.0 * (1 + int(values["max_period"]) - int(values["min_period"]))
         steady = 600.0 if self.function.startswith(("HT_", "MAMA")) or "mama" in values.values() else 30.0
-        return steady + (3.0 * self.lookback(values) if self.function in _SCANNING else 0.0)
+        return steady + (5.0 * self.lookback(values) if self.function in _SCANNING else 0.0)
 
     def bound(self, values: Mapping[str, Value]) -> Computation:
         arguments, lookback, inputs = self.arguments(values), self.lookback(values), self.inputs
@@ -95,8 +95,8 @@ class TalibCall:
     ) -> Outputs:
         """On the arguments of the call. Those that are `doubtful` may lack numbers; columns of bars do not."""
         for series in doubtful:
-            # the product with itself says that every number is finite; where it overflows, a second look does
-            if not math.isfinite(series.dot(series)):
+            # a series is of numbers and NaN, and NaN is greater than all; a product would be quicker, but sends threads of BLAS
+            if math.isnan(np.maximum.reduce(series)):
                 runs = list(runs_of(doubtful))
                 if runs != [(0, len(series))]:
                     return self._by_runs(arrays, arguments, runs, lookback)

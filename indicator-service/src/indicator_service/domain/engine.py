@@ -96,7 +96,7 @@ class TalibCall:
         """On the arguments of the call. Those that are `doubtful` may lack numbers; columns of bars do not."""
         for series in doubtful:
             # a series is of numbers and NaN, and NaN is greater than all; a product would be quicker, but sends threads of BLAS
-            if math.isnan(np.maximum.reduce(series)):
+            if math.isnan(np.maximum.reduce(series, initial=-np.inf)):
                 runs = list(runs_of(doubtful))
                 if runs != [(0, len(series))]:
                     return self._by_runs(arrays, arguments, runs, lookback)

@@ -70,6 +70,10 @@ bench-indicators: $(READY) ## measure: an indicator inside the service, beside t
 bench-openbb: $(READY) ## measure: RSI of one's own candles, beside OpenBB, which is fetched for it
 	@$(BIN)/python -m benchmarks.openbb
 
+.PHONY: bench-screener
+bench-screener: $(READY) ## measure: a screen of 5,000 symbols of 5 years, cold and warm
+	@$(BIN)/python -m benchmarks.screener
+
 .PHONY: openapi
 openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves
 	@$(BIN)/kalpi openapi

@@ -81,7 +81,8 @@ async def test_the_universe_may_be_named(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_other_formats_have_the_same_rows(client: httpx.AsyncClient) -> None:
-    body: dict[str, Any] = {"expression": "close > 0", "columns": {"r": "rsi(14)", "up": "close > close[-1]", "slow": "sma(close, 1000)"}}
+    columns = {"r": "rsi(14)", "up": "close > close[-1]", "slow": "sma(close, 1000)"}
+    body: dict[str, Any] = {"expression": "close > 0", "columns": columns}
     rows = (await screened(client, **body))["data"]
     arrow = await client.post(f"{PATH}?format=arrow", json=body)
     table = pl.read_ipc_stream(io.BytesIO(arrow.content))

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import QueryParams
 
 from indicator_service.api.dependencies import Plans, Source
@@ -83,18 +84,17 @@ def _asked(indicator: Indicator, query: bytes) -> IndicatorRequest:
     return parse_request(indicator, QueryParams(query).multi_items())
 
 
-@router.post(
-    "/{name}",
-    summary="An indicator of your own candles",
-    response_model=IndicatorAnswer,
-    responses={200: {"content": TABLE_CONTENT}},
-)
-async def sent(request: Request, caller: Caller, plans: Plans, name: Name, format: FormatChoice = None) -> Response:  # noqa: A002
+class SentQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: FormatChoice = None
+
+
+async def sent(request: Request, caller: Caller, plans: Plans, name: Name, query: Annotated[SentQuery, Query()]) -> Response:
     """The answer that the same bars would get if they were stored. `warmup.converged` says whether enough were sent for the
     newest row no longer to depend on where they begin; what counts from the first bar always does.
     """
     indicator = _found(request, name)
-    written = requested_format(request, format)
+    written = requested_format(request, query.format)
     body = await request.body()
     asked, bars = (
         await asyncio.to_thread(parse_candles, indicator, body) if len(body) > _BIG_BODY else parse_candles(indicator, body)
@@ -105,6 +105,17 @@ async def sent(request: Request, caller: Caller, plans: Plans, name: Name, forma
     if written == "json":
         return Response(scope.document(outputs), media_type=MEDIA_TYPES["json"])
     return Response(render(table_of(scope.columns(outputs)), written), headers=scope.headers(), media_type=MEDIA_TYPES[written])
+
+
+router.add_api_route(
+    "/{name}",
+    sent,
+    methods=["POST"],
+    summary="An indicator of your own candles",
+    response_model=IndicatorAnswer,
+    responses={200: {"content": TABLE_CONTENT}},
+    route_class_override=DirectRoute,
+)
 
 
 def _found(request: Request, name: str) -> Indicator:

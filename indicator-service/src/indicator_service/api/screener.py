@@ -91,7 +91,7 @@ async def _screened(asked: Screen, caller: Envelope, plans: PlanWatcher, source:
     parts = source.many(body.universe, body.interval, body.adjustment, body.as_of, asked.bar_columns)
     async for part in parts:
         missing |= part.missing
-        for bars in part.found.values():
+        for bars in part.found.values() if body.as_of and caller.entitled.history_days is not None else ():
             oldest, newest = bars.days
             history_window(caller.entitled, plans, oldest=oldest, newest=newest, start=None, end=body.as_of)
         # on a thread: what is fetched meanwhile is the next part

@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class _Table:
         alike = set(map(type, rows)) <= {dict} and set(map(len, rows)) <= {len(names)} and names <= _KNOWN
         try:
             if alike:
-                return cls({name: [row[name] for row in rows] for name in names}, by_row=True)
+                return cls({name: list(map(itemgetter(name), rows)) for name in names}, by_row=True)
         except KeyError:
             pass
         raise cls._unlike(rows)

@@ -7,11 +7,11 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from auth_service.adapters.engine import open_engine
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.migrate import migrate
 from kalpi_local.servers import Servers
 from shared.ids import new_id
+from shared.postgres import open_engine
 from tests.auth.auth_store import Stored, store_everything
 from tests.auth.auth_world import Person, World, running_world, settings_of
 
@@ -46,7 +46,7 @@ async def member(world: World) -> Person:
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(database_url, pool_size=5, command_timeout_s=0.5)
+    engine = open_engine(database_url, service="test", pool_size=5, command_timeout_s=0.5)
     yield engine
     await engine.dispose()
 

@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from auth_service.adapters.engine import open_engine
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.model import ApiKey, User
 from shared.errors import Unavailable
 from shared.ids import new_id
+from shared.postgres import open_engine
 from tests.auth.auth_store import Stored, save, store_user
 from tests.support.poll import until
 
@@ -65,7 +65,7 @@ async def test_a_statement_that_takes_too_long_is_unavailable(database: Postgres
 
 
 async def test_a_deadlock_is_unavailable_for_one_of_the_two(database_url: str) -> None:
-    engine = open_engine(database_url, pool_size=2, command_timeout_s=5)
+    engine = open_engine(database_url, service="test", pool_size=2, command_timeout_s=5)
     async with PostgresDatabase(engine, asyncio.Event()) as database:
         first, second = [await store_user(database) for _ in range(2)]
         met = asyncio.Barrier(2)
@@ -89,7 +89,7 @@ async def test_a_database_that_cannot_be_used_is_unavailable(postgres_url: str, 
         "wrong password": f"postgresql://{user}x@{place}",
         "not migrated": postgres_url,
     }[fault]
-    async with PostgresDatabase(open_engine(url, pool_size=1, command_timeout_s=5), asyncio.Event()) as database:
+    async with PostgresDatabase(open_engine(url, service="test", pool_size=1, command_timeout_s=5), asyncio.Event()) as database:
         with pytest.raises(Unavailable):
             await save_nobody(database)
 

@@ -10,10 +10,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from auth_service.adapters.engine import open_engine
 from auth_service.adapters.tables import SCHEMA, metadata
 from auth_service.migrate import downgrade, migrate
 from shared.ids import new_id
+from shared.postgres import open_engine
 
 TABLES = {"tenant", "user_account", "api_key", "session", "refresh_token", "login_failure", "audit_event"}
 
@@ -48,7 +48,7 @@ async def test_the_migrations_lead_to_the_tables_the_code_knows(own_database_url
         context = MigrationContext.configure(connection, opts=options)
         return list(compare_metadata(context, metadata))
 
-    engine = open_engine(own_database_url, pool_size=1, command_timeout_s=None)
+    engine = open_engine(own_database_url, service="test", pool_size=1, command_timeout_s=None)
     async with engine.connect() as connection:
         found = await connection.run_sync(differences)
     await engine.dispose()

@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from auth_service.adapters.engine import open_engine
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.model import AuditEvent
 from auth_service.domain.relaying import BATCH, Relay
 from shared.errors import Unavailable
+from shared.postgres import open_engine
 from tests.auth.auth_store import audit_event
 from tests.support.poll import until
 
@@ -32,7 +32,7 @@ class Publisher:
 
 @pytest.fixture
 async def alone(own_database_url: str) -> AsyncIterator[PostgresDatabase]:
-    engine = open_engine(own_database_url, pool_size=5, command_timeout_s=5)
+    engine = open_engine(own_database_url, service="test", pool_size=5, command_timeout_s=5)
     async with PostgresDatabase(engine, asyncio.Event()) as database:
         yield database
 
@@ -147,7 +147,9 @@ async def record_and_fail(database: PostgresDatabase) -> None:
 
 async def test_a_commit_wakes_the_relay_and_a_rollback_does_not(own_database_url: str) -> None:
     written = asyncio.Event()
-    async with PostgresDatabase(open_engine(own_database_url, pool_size=1, command_timeout_s=5), written) as database:
+    async with PostgresDatabase(
+        open_engine(own_database_url, service="test", pool_size=1, command_timeout_s=5), written
+    ) as database:
         with pytest.raises(Unavailable):
             await record_and_fail(database)
         async with database.transaction() as tx:

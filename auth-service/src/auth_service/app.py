@@ -9,7 +9,6 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from auth_service.adapters.argon2 import Argon2Hasher
-from auth_service.adapters.engine import open_engine
 from auth_service.adapters.nats import AuthFacts
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.adapters.tokens import SignedTokens
@@ -25,6 +24,7 @@ from auth_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus
 from shared.ids import new_id
+from shared.postgres import open_engine
 from shared.service import Shell, service_app
 from shared.settings import decode_key, load_settings
 from shared.tasks import end_task
@@ -61,7 +61,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
 def database_of(settings: Settings, written: asyncio.Event) -> PostgresDatabase:
     url = settings.database_url.get_secret_value()
-    return PostgresDatabase(open_engine(url, pool_size=settings.pool_size, command_timeout_s=_COMMAND_S), written)
+    engine = open_engine(url, service=NAME, pool_size=settings.pool_size, command_timeout_s=_COMMAND_S)
+    return PostgresDatabase(engine, written)
 
 
 def hasher_of(settings: Settings) -> Argon2Hasher:

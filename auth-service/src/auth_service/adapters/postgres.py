@@ -1,4 +1,4 @@
-"""Transactions on Postgres, and what its failures mean to whoever asked."""
+"""Transactions on Postgres."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,9 +6,6 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from auth_service.adapters.api_keys import PostgresApiKeys
@@ -16,18 +13,10 @@ from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox
 from auth_service.adapters.failures import PostgresFailures
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.users import PostgresUsers
-from shared.errors import Unavailable
-from shared.logging import get_logger
+from shared.postgres import check_engine
+from shared.postgres import transaction as begun
 
 __all__ = ["PostgresDatabase", "PostgresTransaction"]
-
-_log = get_logger("postgres")
-
-# PostgreSQL, appendix A. Whole classes: 08 connection, 28 authorization, 40 rolled back (deadlock), 53 insufficient resources,
-# 55 not in the needed state (lock timeout), 57 operator intervention (shutting down, cancelled), 58 system error.
-# Single codes: no such database, schema or table (not migrated yet), read-only (a standby after a failover).
-_PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58")
-_PASSING_CODES = ("3D000", "3F000", "42P01", "25006")
 
 
 class PostgresTransaction:
@@ -56,33 +45,12 @@ class PostgresDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         """Unavailable when the database does not answer, cannot be written to, or rolled the transaction back by itself."""
-        try:
-            async with self._engine.begin() as connection:
-                transaction = PostgresTransaction(connection)
-                yield transaction
-        except (SQLAlchemyError, OSError) as error:  # asyncpg's own timeouts are TimeoutError, which is an OSError
-            if not _passes(error):
-                raise
-            _log.warning("no database", error=type(error).__name__, sqlstate=_sqlstate(error))
-            raise Unavailable("the user database does not answer") from error
+        async with begun(self._engine, away="the user database does not answer") as connection:
+            transaction = PostgresTransaction(connection)
+            yield transaction
         if transaction.audit.wrote:
             self._written.set()
 
     async def check(self) -> None:
         """For health: raises when Postgres does not answer."""
-        async with self._engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-
-
-def _passes(error: SQLAlchemyError | OSError) -> bool:
-    """Whether the same request may succeed later, without anybody changing a line of code."""
-    if isinstance(error, OSError | PoolTimeout):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    state = _sqlstate(error)
-    return error.connection_invalidated or state.startswith(_PASSING_CLASSES) or state in _PASSING_CODES
-
-
-def _sqlstate(error: BaseException) -> str:
-    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+        await check_engine(self._engine)

@@ -23,11 +23,12 @@ from tests.deploy.files import BY_NAME, ROOT, SERVERS, SERVICES, Service, compos
 from tests.support.poll import until
 
 CONTAINERS: dict[str, dict[str, Any]] = compose()["services"]
+MIGRATIONS = {f"migrate-{service.schema}": service for service in SERVICES if service.schema is not None}
 each_service = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 
 
-def test_it_runs_the_five_services_their_servers_and_the_migration() -> None:
-    assert set(CONTAINERS) == {service.name for service in SERVICES} | set(SERVERS.values()) | {"migrate"}
+def test_it_runs_the_five_services_their_servers_and_a_migration_for_each_that_owns_tables() -> None:
+    assert set(CONTAINERS) == {service.name for service in SERVICES} | set(SERVERS.values()) | set(MIGRATIONS)
 
 
 @each_service
@@ -46,18 +47,20 @@ def test_a_service_waits_for_what_it_asks_and_for_nothing_else(service: Service)
     container = CONTAINERS[service.name]
     servers = {SERVERS[name] for name in container["environment"] if name in SERVERS}
     asked = {urlsplit(value).hostname for name, value in container["environment"].items() if name.endswith("_URLS")}
-    tables = {"migrate"} if "postgres" in servers else set()
+    tables = {name for name, owner in MIGRATIONS.items() if owner is service}
+    assert bool(tables) == ("postgres" in servers)
     assert set(container["depends_on"]) == servers | asked | tables
     for name, how in container["depends_on"].items():
-        assert how["condition"] == ("service_completed_successfully" if name == "migrate" else "service_healthy")
+        assert how["condition"] == ("service_completed_successfully" if name in MIGRATIONS else "service_healthy")
         assert how.get("required", True) == (name not in SERVERS.values()), "a server may be the operator's own"
 
 
-def test_the_migration_runs_from_auth_services_image_once_postgres_is_there() -> None:
-    migrate, auth = CONTAINERS["migrate"], CONTAINERS["auth-service"]
-    assert (migrate["image"], migrate["build"]) == (auth["image"], auth["build"])
+@pytest.mark.parametrize("name", MIGRATIONS)
+def test_a_migration_runs_from_its_services_image_once_postgres_is_there(name: str) -> None:
+    migrate, owner = CONTAINERS[name], CONTAINERS[MIGRATIONS[name].name]
+    assert (migrate["image"], migrate["build"]) == (owner["image"], owner["build"])
     assert (migrate["entrypoint"], migrate["restart"]) == (["kalpi", "migrate"], "no")
-    assert migrate["environment"] == {"DATABASE_URL": auth["environment"]["DATABASE_URL"]}
+    assert migrate["environment"] == {"DATABASE_URL": owner["environment"]["DATABASE_URL"]}
     assert set(migrate["depends_on"]) == {"postgres"}
 
 

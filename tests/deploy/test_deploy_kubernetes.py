@@ -24,6 +24,7 @@ from tests.deploy.files import (
 
 NAMES = [service.name for service in SERVICES]
 TAGS = {one["name"]: one["newTag"] for one in kustomization()["images"]}
+OWNERS = [service for service in SERVICES if service.schema is not None]
 each_service = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 WORKLOADS = [one for one in manifests() if one["kind"] in {"Deployment", "Job"}]
 each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda one: one["metadata"]["name"])
@@ -43,7 +44,7 @@ def test_each_service_has_what_a_service_needs_and_nothing_is_a_secret() -> None
             *((kind, name) for kind in per_service for name in NAMES),
             *(("PodDisruptionBudget", name) for name in several),
             ("PersistentVolumeClaim", "data-service-state"),
-            ("Job", "migrate"),
+            *(("Job", f"migrate-{service.schema}") for service in OWNERS),
         ]
     )
     assert sorted(one["name"] for one in kustomization()["configMapGenerator"]) == sorted(NAMES)
@@ -138,10 +139,11 @@ def test_live_bars_are_kept_on_the_claim_and_the_group_may_write_there() -> None
     assert deployment["spec"]["template"]["spec"]["securityContext"]["fsGroup"] == 10001
 
 
-def test_the_migration_is_auth_services_own_and_has_the_database_alone() -> None:
-    job = manifest("Job", "migrate")
+@pytest.mark.parametrize("service", OWNERS, ids=lambda service: service.name)
+def test_a_migration_is_its_services_own_and_has_the_database_alone(service: Service) -> None:
+    job = manifest("Job", f"migrate-{service.schema}")
     container = container_of(job)
-    assert (container["image"], container["command"]) == ("kalpi/auth-service", ["kalpi", "migrate"])
+    assert (container["image"], container["command"]) == (f"kalpi/{service.name}", ["kalpi", "migrate"])
     assert [one["name"] for one in container["env"]] == ["DATABASE_URL"]
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
     assert job["metadata"]["labels"]["app.kubernetes.io/name"] == "migrate", "docs/operations.md applies it by this label"

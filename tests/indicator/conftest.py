@@ -1,8 +1,10 @@
-"""indicator-service as an app, with the real data-service behind it."""
+"""indicator-service as an app on a migrated database that the tests share, with the real data-service behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -12,7 +14,10 @@ from starlette.types import Receive, Scope, Send
 from data_service.app import create_app as create_data_service
 from data_service.settings import Settings as DataSettings
 from indicator_service.app import NAME, create_app
+from indicator_service.migrate import migrate
 from indicator_service.settings import Settings
+from kalpi_local.servers import Servers
+from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import Entitlements, parse_plans
 from shared.store import open_store
@@ -52,6 +57,21 @@ def free() -> dict[str, str]:
     return headers_for(user("free"), NAME, Entitlements(indicators=("sma", "ema"), history_days=90, batch_series=5))
 
 
+@pytest.fixture(scope="session")
+def database_url(servers: Servers) -> str:
+    name = f"indicator_{new_id().hex}"
+    asyncio.run(_create(servers.database_url, name))
+    url = f"{servers.database_url.rpartition('/')[0]}/{name}"
+    migrate(url)
+    return url
+
+
+async def _create(admin_url: str, name: str) -> None:
+    connection = await asyncpg.connect(admin_url)
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+
+
 @pytest.fixture
 async def data_service(tmp_path: Path, redis_url: str, nats_url: str) -> AsyncIterator[tuple[Counted, str]]:
     settings = DataSettings(
@@ -63,15 +83,20 @@ async def data_service(tmp_path: Path, redis_url: str, nats_url: str) -> AsyncIt
 
 
 @pytest.fixture
-async def app(data_service: tuple[Counted, str], redis_url: str, nats_url: str) -> FastAPI:
+async def settings(data_service: tuple[Counted, str], database_url: str, redis_url: str, nats_url: str) -> Settings:
     async with open_store(redis_url) as redis:
         await redis.set(PLANS_KEY, parse_plans(PLANS).model_dump_json())
-    settings = Settings(
+    return Settings(
         principal_keys=SecretStr(PRINCIPAL_KEYS),
         data_urls=(data_service[1],),
+        database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
         nats_url=SecretStr(nats_url),
     )
+
+
+@pytest.fixture
+def app(settings: Settings) -> FastAPI:
     return create_app(settings)
 
 

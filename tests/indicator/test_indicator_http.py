@@ -315,6 +315,7 @@ async def test_without_bars_there_is_no_answer_and_no_hang(redis_url: str, nats_
     settings = Settings(
         principal_keys=SecretStr(PRINCIPAL_KEYS),
         data_urls=("http://127.0.0.1:1",),
+        database_url=SecretStr("postgresql://127.0.0.1:1/nowhere"),
         redis_url=SecretStr(redis_url),
         nats_url=SecretStr(nats_url),
     )
@@ -330,6 +331,7 @@ def test_the_document_shows_every_indicator_with_its_parameters() -> None:
     settings = Settings(
         principal_keys=SecretStr(PRINCIPAL_KEYS),
         data_urls=("http://unused",),
+        database_url=SecretStr("postgresql://unused/unused"),
         redis_url=SecretStr("redis://unused"),
         nats_url=SecretStr("nats://unused"),
     )

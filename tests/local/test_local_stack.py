@@ -161,7 +161,7 @@ def test_logs_shows_the_last_lines_and_names_what_there_is(running: Running) -> 
 def test_migrate_finds_the_database_of_the_running_stack(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     migrated = CliRunner().invoke(app, ["migrate", "--home", str(running.home)])
-    assert migrated.stdout == "auth: migrated\n"
+    assert migrated.stdout == "auth: migrated\nindicator: migrated\n"
 
 
 def test_each_service_is_told_what_it_needs_and_no_secret_of_another(running: Running) -> None:
@@ -174,15 +174,20 @@ def test_each_service_is_told_what_it_needs_and_no_secret_of_another(running: Ru
     assert environs["data-service"]["DATA_STATE_DIR"] == str(running.home / "data")
     assert environs["data-service"]["DATA_BARS_PATH"] == "/bars"
     assert environs["auth-service"]["DATABASE_URL"].startswith("postgresql://auth_app:")
+    assert environs["indicator-service"]["DATABASE_URL"].startswith("postgresql://indicator_app:")
     assert {environ["KALPI_PRINCIPAL_KEYS"] for environ in environs.values()} == {secrets.principal_keys}
     assert {environ["OTEL_EXPORTER_OTLP_ENDPOINT"] for environ in environs.values()} == {"http://127.0.0.1:1"}
     assert {environ["REDIS_URL"] for environ in environs.values()} == {urls["valkey"]}
     assert {environ["NATS_URL"] for environ in environs.values()} == {urls["nats"]}
-    assert [service for service, environ in environs.items() if "DATABASE_URL" in environ] == ["auth-service"]
+    owners = {service for service, environ in environs.items() if "DATABASE_URL" in environ}
+    assert owners == {"auth-service", "indicator-service"}
     for service, environ in environs.items():
         text = json.dumps(environ)
         assert secrets.password("postgres") not in text
-        assert secrets.password("auth_owner") not in text
+        for role in ("auth_owner", "indicator_owner"):
+            assert secrets.password(role) not in text
+        for schema, owner in {"auth": "auth-service", "indicator": "indicator-service"}.items():
+            assert (secrets.password(f"{schema}_app") in text) == (service == owner)
         assert (secrets.signing_key in text) == (service == "auth-service")
 
 

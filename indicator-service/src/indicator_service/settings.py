@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import NatsUrl, Port, RedisUrl, ServiceSettings, Urls, service_config
+from shared.settings import NatsUrl, Port, PostgresUrl, RedisUrl, ServiceSettings, Urls, service_config
 
 __all__ = ["Settings"]
 
@@ -23,5 +23,7 @@ class Settings(ServiceSettings):
     cache_ttl_s: int = Field(default=24 * 3600, ge=1, le=24 * 3600)
     cache_forming_ttl_s: int = Field(default=30 * 60, ge=1, le=24 * 3600)
     cache_group_ttl_s: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    pool_size: int = Field(default=5, ge=1)
+    database_url: PostgresUrl = Field(validation_alias="DATABASE_URL")
     redis_url: RedisUrl = Field(validation_alias="REDIS_URL")
     nats_url: NatsUrl = Field(validation_alias="NATS_URL")

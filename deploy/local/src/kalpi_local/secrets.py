@@ -13,7 +13,8 @@ __all__ = ["DEMO_USERS", "Secrets"]
 
 DEMO_USERS = ("demo-free", "demo-pro", "demo-premium", "demo-enterprise", "demo-admin")
 _KEYS = ("signing_key", "refresh_key")
-_PASSWORDS = ("postgres", "valkey", "nats", "auth_owner", "auth_app", *DEMO_USERS)
+_ROLES = ("auth_owner", "auth_app", "indicator_owner", "indicator_app")
+_PASSWORDS = ("postgres", "valkey", "nats", *_ROLES, *DEMO_USERS)
 
 
 class Secrets:

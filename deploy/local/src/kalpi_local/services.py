@@ -38,12 +38,14 @@ class Service:
     module: str
     prefix: str
     port: int
+    schema: str | None = None
+    """Of the database, where it owns one."""
 
 
-AUTH = Service("auth-service", "auth_service", "AUTH", 8081)
+AUTH = Service("auth-service", "auth_service", "AUTH", 8081, schema="auth")
 DATA = Service("data-service", "data_service", "DATA", 8082)
 RATELIMIT = Service("ratelimit-service", "ratelimit_service", "RATELIMIT", 8084)
-INDICATOR = Service("indicator-service", "indicator_service", "INDICATOR", 8083)
+INDICATOR = Service("indicator-service", "indicator_service", "INDICATOR", 8083, schema="indicator")
 GATEWAY = Service("gateway", "gateway", "GATEWAY", 8080)
 SERVICES = (AUTH, DATA, RATELIMIT, INDICATOR, GATEWAY)
 """Each after those it asks."""

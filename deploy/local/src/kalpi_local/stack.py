@@ -22,7 +22,7 @@ from kalpi_local.secrets import Secrets
 from kalpi_local.servers import Nats, Postgres, Server, Valkey
 from kalpi_local.services import AUTH, GATEWAY, METRICS_PORT, SERVICES, ServiceProgram, gateway_workers, reserve, wanted_port
 from kalpi_local.supervisor import Kept, Supervisor
-from kalpi_local.wiring import SCHEMA, Wiring
+from kalpi_local.wiring import Wiring
 
 __all__ = ["up"]
 
@@ -136,7 +136,8 @@ class _Stack:
         began = time.monotonic()
         postgres = self._servers.get("DATABASE_URL")
         if postgres is not None:
-            await create_roles(postgres.url, SCHEMA, self._secrets)
+            for entry in migrations():
+                await create_roles(postgres.url, entry.name, self._secrets)
         await migrate_all(self._wiring.owner_url, self._environ)
         self._screen.step("migrations", f"done in {time.monotonic() - began:.1f} s: {', '.join(e.name for e in migrations())}")
         # the seeding needs the tables, not the process

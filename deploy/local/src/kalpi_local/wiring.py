@@ -8,10 +8,7 @@ from kalpi_local.secrets import Secrets
 from kalpi_local.servers import Server
 from kalpi_local.services import AUTH, DATA, GATEWAY, INDICATOR, SERVICES, Service, environment
 
-__all__ = ["SCHEMA", "Wiring"]
-
-SCHEMA = "auth"
-"""The one schema that a service owns so far."""
+__all__ = ["Wiring"]
 
 
 class Wiring:
@@ -59,6 +56,10 @@ class Wiring:
         return {"KALPI_PRINCIPAL_KEYS": keys, "NATS_URL": self.url("NATS_URL"), "REDIS_URL": self.url("REDIS_URL")}
 
     def _own(self, service: Service) -> dict[str, str]:
+        tables = {"DATABASE_URL": self._app_url(service.schema)} if service.schema is not None else {}
+        return {**self._told(service), **tables}
+
+    def _told(self, service: Service) -> dict[str, str]:
         if service is DATA:
             return {"DATA_STATE_DIR": str(self._folder / "data")}
         if service is INDICATOR:
@@ -67,10 +68,9 @@ class Wiring:
             others = [other for other in SERVICES if other is not GATEWAY]
             return {f"GATEWAY_{other.prefix}_URLS": self._service_url(other.name) for other in others}
         if service is AUTH:
-            keys = {"AUTH_SIGNING_KEY": self._secrets.signing_key, "AUTH_REFRESH_KEY": self._secrets.refresh_key}
-            return keys | {"DATABASE_URL": self._app_url()}
+            return {"AUTH_SIGNING_KEY": self._secrets.signing_key, "AUTH_REFRESH_KEY": self._secrets.refresh_key}
         return {}
 
-    def _app_url(self) -> str:
+    def _app_url(self, schema: str) -> str:
         ours = self._servers.get("DATABASE_URL")
-        return app_url(ours.url, SCHEMA, self._secrets) if ours else self._environ["DATABASE_URL"]
+        return app_url(ours.url, schema, self._secrets) if ours else self._environ["DATABASE_URL"]

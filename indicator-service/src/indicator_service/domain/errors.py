@@ -1,17 +1,21 @@
 """What indicator-service answers when it cannot compute.
 
 NotFound
-└── UnknownIndicator     with names that look alike
+├── UnknownIndicator          with names that look alike
+└── NoSuchCustomIndicator     of this user
 InvalidInput
-└── InvalidExpression    with the place of the mistake
+└── InvalidExpression         with the place of the mistake
+Conflict
+├── NameTaken
+└── TooManyCustomIndicators
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from shared.errors import InvalidInput, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound
 
-__all__ = ["InvalidExpression", "Mistake", "UnknownIndicator"]
+__all__ = ["InvalidExpression", "Mistake", "NameTaken", "NoSuchCustomIndicator", "TooManyCustomIndicators", "UnknownIndicator"]
 
 
 class UnknownIndicator(NotFound):
@@ -48,3 +52,18 @@ class InvalidExpression(InvalidInput):
         where = f"line {mistake.line}, column {mistake.column}"
         super().__init__(f"{'.'.join(map(str, loc))}, {where}: {mistake.msg}{hint}", [{"loc": list(loc), **asdict(mistake)}])
         self.mistake = mistake
+
+
+class NoSuchCustomIndicator(NotFound):
+    def __init__(self, name: str, version: int | None = None) -> None:
+        super().__init__(f"you have no indicator {name}" if version is None else f"{name} has no version {version} (any more)")
+
+
+class NameTaken(Conflict):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"you have an indicator {name}; change it with PUT")
+
+
+class TooManyCustomIndicators(Conflict):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a user has at most {most} indicators; delete one first")

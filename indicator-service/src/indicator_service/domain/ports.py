@@ -1,13 +1,16 @@
-"""What the computation needs of the world."""
+"""What the computation needs of the world, and what keeps users' own indicators."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
+from uuid import UUID
 
+from indicator_service.domain.custom import CustomIndicator, Owner, Version
 from indicator_service.domain.series import Bars
 
-__all__ = ["BarSource", "ManyBars"]
+__all__ = ["BarSource", "CustomIndicatorRows", "CustomIndicatorStore", "ManyBars"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +42,40 @@ class BarSource(Protocol):
         """The same of many symbols (None: of all) in parts, the next one on its way while one is computed on; each symbol is in
         one of them. Columns that were not asked for may be empty. Raises Unavailable.
         """
+        ...
+
+
+class CustomIndicatorRows(Protocol):
+    """All in one transaction."""
+
+    async def lock(self, owner: Owner) -> None:
+        """Nobody else adds or changes one of this owner's until the transaction ends."""
+
+    async def count(self, owner: Owner) -> int: ...
+
+    async def add(self, indicator: CustomIndicator) -> None:
+        """NameTaken when the owner has one of that name."""
+
+    async def change(self, indicator: CustomIndicator, *, oldest: int) -> None:
+        """Writes its description and its version, which is new; versions before `oldest` are forgotten."""
+
+    async def delete(self, owner: Owner, name: str) -> bool:
+        """False when there is none of that name."""
+
+    async def named(self, owner: Owner, names: Sequence[str]) -> Sequence[CustomIndicator]:
+        """Those there are, with their newest versions, by name."""
+        ...
+
+    async def page(self, owner: Owner, *, after: str | None, limit: int) -> Sequence[CustomIndicator]:
+        """By name, with their newest versions; those whose names come after `after`."""
+        ...
+
+    async def versions(self, indicator_id: UUID) -> Sequence[Version]:
+        """Newest first."""
+        ...
+
+
+class CustomIndicatorStore(Protocol):
+    def transaction(self) -> AbstractAsyncContextManager[CustomIndicatorRows]:
+        """Commits at the end, rolls back when the body raises; Unavailable when the store does not answer."""
         ...

@@ -31,7 +31,7 @@ tiers:
   free: {limits: {}, entitlements: {indicators: [sma, ema], history_days: 90, batch_series: 5}}
   pro: {limits: {}, entitlements: {indicators: [sma, ema, rsi, macd], history_days: 365, batch_series: 5}}
   premium: {limits: {}, entitlements: {indicators: all, batch_series: 5}}
-  expert: {limits: {}, entitlements: {indicators: all, batch_series: 5, features: [patterns, expressions]}}
+  expert: {limits: {}, entitlements: {indicators: all, batch_series: 5, features: [patterns, expressions, custom_indicators]}}
 """
 
 

@@ -41,7 +41,7 @@ def owner() -> Owner:
 async def test_what_is_saved_is_what_is_found(saved: CustomIndicators, owner: Owner) -> None:
     draft = Draft("a “band”; DROP TABLE 'x'\\", "close * factor", (LENGTH, FACTOR))
     created = await saved.create(owner, "band", draft)
-    assert await saved.get(owner, "band") == (created, [1])
+    assert await saved.get(owner, "band") == (created, [created.version])
     assert list(await saved.named(owner, ["band", "nothing"])) == [created]
     assert list(await saved.page(owner)) == [created]
     kept = created.version.parameters
@@ -75,7 +75,7 @@ async def test_a_change_is_a_new_version_and_the_ones_before_can_be_read(saved: 
     second = await saved.change(owner, "mine", Draft("later", "open", (LENGTH,)))
     assert (second.version.number, second.description, second.created_at) == (2, "later", first.created_at)
     assert second.updated_at >= first.updated_at
-    assert await saved.get(owner, "mine") == (second, [2, 1])
+    assert await saved.get(owner, "mine") == (second, [second.version, first.version])
     before, _ = await saved.get(owner, "mine", 1)
     assert before.version == first.version
     with pytest.raises(NoSuchCustomIndicator, match="no version 3"):
@@ -86,8 +86,8 @@ async def test_changes_at_once_are_versions_one_after_the_other(saved: CustomInd
     await saved.create(owner, "mine", DRAFT)
     changed = await asyncio.gather(*(saved.change(owner, "mine", replace(DRAFT, expression=f"close + {i}")) for i in range(8)))
     assert sorted(indicator.version.number for indicator in changed) == list(range(2, 10))
-    newest, numbers = await saved.get(owner, "mine")
-    assert numbers == list(range(9, 0, -1))
+    newest, versions = await saved.get(owner, "mine")
+    assert [version.number for version in versions] == list(range(9, 0, -1))
     assert newest.version in [indicator.version for indicator in changed]
 
 
@@ -95,8 +95,8 @@ async def test_of_many_versions_the_newest_are_kept(saved: CustomIndicators, own
     await saved.create(owner, "mine", DRAFT)
     for _ in range(MOST_VERSIONS + 1):
         await saved.change(owner, "mine", DRAFT)
-    _, numbers = await saved.get(owner, "mine")
-    assert numbers == list(range(MOST_VERSIONS + 2, 2, -1))
+    _, versions = await saved.get(owner, "mine")
+    assert [version.number for version in versions] == list(range(MOST_VERSIONS + 2, 2, -1))
 
 
 async def test_a_user_has_so_many_and_not_one_more_even_at_once(saved: CustomIndicators, owner: Owner, database_url: str) -> None:
@@ -141,7 +141,7 @@ async def test_what_is_deleted_is_gone_with_its_versions_and_its_name_is_free(sa
         await saved.get(owner, "mine")
     again = await saved.create(owner, "mine", DRAFT)
     assert (again.version.number, again.id != created.id) == (1, True)
-    assert (await saved.get(owner, "mine"))[1] == [1]
+    assert (await saved.get(owner, "mine"))[1] == [again.version]
 
 
 async def test_times_are_those_of_the_clock(store: PostgresCustomIndicators, owner: Owner) -> None:

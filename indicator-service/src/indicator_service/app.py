@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from indicator_service.adapters.custom import PostgresCustomIndicators
 from indicator_service.adapters.data_client import DataClient
 from indicator_service.adapters.kept_results import RedisResults
-from indicator_service.api import batch, expressions, patterns, routes, screener
+from indicator_service.api import batch, custom, expressions, patterns, routes, screener
 from indicator_service.api.describe import describe_indicators
 from indicator_service.domain.results import Results, TimesToLive
 from indicator_service.domain.saving import CustomIndicators
@@ -59,7 +59,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
             yield
 
     checks = {"nats": bus.check, "plans": plans.check, "data-service": data_service.check, "postgres": store.check}
-    routers = [batch.router, patterns.router, routes.router, expressions.router, screener.router]
+    routers = [batch.router, custom.router, patterns.router, routes.router, expressions.router, screener.router]
     app = service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
     describe_indicators(app)
     return app

@@ -68,6 +68,7 @@ ROUTES = (
     Route("/api/v1/usage", RATELIMIT, "account"),
     Route("/api/v1/indicators", INDICATOR, "account", alone=True),  # the catalogue costs nothing
     Route("/api/v1/indicators/batch", INDICATOR, "data", alone=True, batch=True, body_bytes=16 << 20, timeout_s=60),
+    Route("/api/v1/indicators/custom", INDICATOR, "account"),  # managing one's own computes nothing
     # 50,000 bars as objects are 6 MB
     Route("/api/v1/indicators", INDICATOR, "data", explains=True, body_bytes=8 << 20),
     Route("/api/v1/expressions/validate", INDICATOR, "account", alone=True),  # computes nothing

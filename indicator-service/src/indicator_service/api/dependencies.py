@@ -8,10 +8,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from indicator_service.domain.ports import BarSource
+from indicator_service.domain.saving import CustomIndicators
 from shared.errors import Unavailable
 from shared.limits.book import PlanWatcher
 
-__all__ = ["Plans", "Source", "turn"]
+__all__ = ["Custom", "Plans", "Source", "turn"]
 
 _TURN_S = 10.0
 
@@ -26,6 +27,12 @@ async def _source(request: Request) -> BarSource:
     return source
 
 
+async def _custom(request: Request) -> CustomIndicators:
+    custom: CustomIndicators = request.app.state.custom
+    return custom
+
+
+Custom = Annotated[CustomIndicators, Depends(_custom)]
 Plans = Annotated[PlanWatcher, Depends(_plans)]
 Source = Annotated[BarSource, Depends(_source)]
 

@@ -15,6 +15,9 @@ __all__ = ["check_feature", "check_indicators", "check_parameters"]
 def check_indicators(caller: Envelope, plans: PlanWatcher, used: Iterable[Indicator]) -> None:
     """Raises TierRequired for the first that the caller's plan has not."""
     for indicator in used:
+        if indicator.type == "custom":  # a plan lists no names of users' own, but what those are made of is `used` as well
+            check_feature(caller, plans, "custom_indicators")
+            continue
         if not caller.entitled.allows_indicator(indicator.name, indicator.feature):
             required = plans.book.first_tier_with(indicator.name, indicator.feature)
             raise TierRequired(f"{indicator.name} is not part of the tier {caller.principal.tier}", required)

@@ -7,13 +7,23 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from indicator_service.api.dependencies import Plans, Source
+from indicator_service.api.dependencies import Custom, Plans, Source
 from indicator_service.api.entitled import check_feature, check_indicators
+from indicator_service.api.own import read_with_own
 from indicator_service.api.schemas import ExpressionAnswer, ValidationAnswer
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.engine import LONG_NS, Outputs
-from indicator_service.domain.evaluation import EvaluateBody, ExpressionRequest, ValidateBody, parse_evaluation, validation
+from indicator_service.domain.errors import InvalidExpression
+from indicator_service.domain.evaluation import (
+    EvaluateBody,
+    ExpressionRequest,
+    ValidateBody,
+    mistaken,
+    parse_evaluation,
+    validation,
+)
 from indicator_service.domain.expressions import BUDGET_NS
+from indicator_service.domain.indicator import Functions
 from indicator_service.domain.series import Bars
 from shared.errors import InvalidInput
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, render, requested_format, table_of
@@ -45,6 +55,7 @@ async def evaluate(
     caller: Caller,
     plans: Plans,
     source: Source,
+    custom: Custom,
     format: FormatChoice = None,  # noqa: A002
 ) -> Response:
     """Rows like an indicator's: a number or `true`, `false`, `null` as `value`, or the outputs of an indicator that stands alone.
@@ -53,7 +64,13 @@ async def evaluate(
     """
     written = requested_format(request, format)
     body = await request.body()
-    asked, bars = await asyncio.to_thread(parse_evaluation, body) if len(body) > _BIG_BODY else parse_evaluation(body)
+
+    async def read(functions: Functions) -> tuple[ExpressionRequest, Bars | None]:
+        if len(body) > _BIG_BODY:
+            return await asyncio.to_thread(parse_evaluation, body, functions)
+        return parse_evaluation(body, functions)
+
+    (asked, bars), _ = await read_with_own(custom, caller, read)
     check_feature(caller, plans, "expressions")
     check_indicators(caller, plans, asked.expression.indicators)
     wanted, window = asked.wanted, _ALL_OF_IT
@@ -78,9 +95,18 @@ async def evaluate(
     response_model=ValidationAnswer,
     openapi_extra=body_of(ValidateBody, {"expression": "rsi(14) < 30 and close > sma(close, 200)"}),
 )
-async def validate(request: Request, caller: Caller) -> Response:  # noqa: ARG001 - whoever has an account
+async def validate(request: Request, caller: Caller, custom: Custom) -> Response:
     """Computes nothing and costs nothing. `canonical` is its one spelling, `cost` the most it takes, in nanoseconds a bar."""
-    return Response(orjson.dumps(validation(await request.body())), media_type=MEDIA_TYPES["json"])
+    body = await request.body()
+
+    async def read(functions: Functions) -> dict[str, Any]:
+        return validation(body, functions)
+
+    try:
+        said, _ = await read_with_own(custom, caller, read)
+    except InvalidExpression as refused:
+        said = mistaken(refused)
+    return Response(orjson.dumps(said), media_type=MEDIA_TYPES["json"])
 
 
 def _check_cursor(scope: Scope) -> None:

@@ -9,23 +9,27 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import QueryParams
 
-from indicator_service.api.dependencies import Plans, Source
+from indicator_service.api.dependencies import Custom, Plans, Source
 from indicator_service.api.entitled import check_parameters
+from indicator_service.api.own import found, own_catalogue, read_with_own
 from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, IndicatorAnswer, catalogue_body
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.candles import parse_candles
-from indicator_service.domain.catalogue import find
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.engine import LONG_NS, Outputs, compute
-from indicator_service.domain.indicator import Indicator
+from indicator_service.domain.indicator import Functions, Indicator
 from indicator_service.domain.inputs import series_of
 from indicator_service.domain.request import IndicatorRequest, Parameters, parse_request
 from indicator_service.domain.results import Results
+from indicator_service.domain.saving import CustomIndicators
 from indicator_service.domain.series import Bars
 from shared.conditional import conditional
 from shared.direct import DirectRoute
+from shared.errors import Unavailable
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.history import HistoryWindow, history_window
+from shared.principal import Envelope
 
 __all__ = ["router"]
 
@@ -38,16 +42,31 @@ Name = Annotated[str, Path(max_length=64, description="an indicator's name or al
 
 
 @router.get("", summary="The catalogue", response_model=CatalogueAnswer)
-async def catalogue(request: Request, plans: Plans, query: Annotated[CatalogueQuery, Query()]) -> Response:
-    """Every indicator: what it takes, what it gives, how long it warms up and which tier may use it. Filters that are given all
-    apply."""
-    return conditional(request, catalogue_body(query, plans.book), MEDIA_TYPES["json"])
+async def catalogue(
+    request: Request, caller: Caller, plans: Plans, custom: Custom, query: Annotated[CatalogueQuery, Query()]
+) -> Response:
+    """Every indicator: what it takes, what it gives, how long it warms up and which tier may use it; after the built-in ones your
+    own. Filters that are given all apply. While your own cannot be read, `X-Kalpi-Incomplete` says that they are missing.
+    """
+    try:
+        own = await own_catalogue(custom, caller)
+    except Unavailable:
+        if query.type == "custom":
+            raise
+        return conditional(
+            request, catalogue_body(query, plans.book), MEDIA_TYPES["json"], headers={"X-Kalpi-Incomplete": "custom"}
+        )
+    return conditional(request, catalogue_body(query, plans.book, own), MEDIA_TYPES["json"])
 
 
-async def stored(request: Request, caller: Caller, plans: Plans, source: Source, name: Name) -> Response:
+async def stored(request: Request, caller: Caller, plans: Plans, source: Source, custom: Custom, name: Name) -> Response:
     """An indicator of a stored symbol; a 404 for what is no indicator."""
-    indicator = _found(request, name)
-    asked = _asked(indicator, request.scope["query_string"])
+    indicator = await _found(request, caller, custom, name)
+
+    async def read(functions: Functions) -> IndicatorRequest:
+        return _asked(indicator, request.scope["query_string"], functions)
+
+    asked, used_own = await read_with_own(custom, caller, read)
     written = requested_format(request, asked.format)
     check_parameters(caller, plans, asked.parameters)
     wanted = asked.wanted
@@ -60,17 +79,21 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     results: Results = request.app.state.results
     work = scope.work(written)
     guess = asked.parameters.cost * len(bars) > LONG_NS
+    is_own = used_own or indicator.type == "custom"
     if asked.explain:
-        cached = await results.is_kept(scope.result_key(written), work, guess=guess)
+        cached = not is_own and await results.is_kept(scope.result_key(written), work, guess=guess)
         return conditional(request, scope.explanation(cached=cached), MEDIA_TYPES["json"])
 
     async def make() -> bytes:
         outputs = await _computed(asked.parameters, bars)
         return scope.document(outputs) if written == "json" else render(table_of(scope.columns(outputs)), written)
 
+    headers = {} if written == "json" else {**scope.headers(), **next_link(request, scope.page.next_cursor, written)}
+    if is_own:
+        # no copy is kept, here or, without a key, at the gateway: it means another thing to others, and after its next change
+        return conditional(request, await make(), MEDIA_TYPES[written], None, headers)
     ttl_s = results.ttl.of(indicator.group, forming=scope.may_still_change)
     answer = await results.answer(lambda: scope.result_key(written), work, ttl_s, make, guess=guess)
-    headers = {} if written == "json" else {**scope.headers(), **next_link(request, scope.page.next_cursor, written)}
     return conditional(request, answer, MEDIA_TYPES[written], f"bars:{bars.symbol}@{bars.data_version}", headers)
 
 
@@ -79,9 +102,17 @@ router.add_api_route(
 )
 
 
+def _asked(indicator: Indicator, query: bytes, functions: Functions) -> IndicatorRequest:
+    return _remembered(indicator, query) if functions is FUNCTIONS_BY_NAME else _parsed(indicator, query, functions)
+
+
 @lru_cache(1024)
-def _asked(indicator: Indicator, query: bytes) -> IndicatorRequest:
-    return parse_request(indicator, QueryParams(query).multi_items())
+def _remembered(indicator: Indicator, query: bytes) -> IndicatorRequest:
+    return _parsed(indicator, query, FUNCTIONS_BY_NAME)
+
+
+def _parsed(indicator: Indicator, query: bytes, functions: Functions) -> IndicatorRequest:
+    return parse_request(indicator, QueryParams(query).multi_items(), functions)
 
 
 class SentQuery(BaseModel):
@@ -89,16 +120,22 @@ class SentQuery(BaseModel):
     format: FormatChoice = None
 
 
-async def sent(request: Request, caller: Caller, plans: Plans, name: Name, query: Annotated[SentQuery, Query()]) -> Response:
+async def sent(
+    request: Request, caller: Caller, plans: Plans, custom: Custom, name: Name, query: Annotated[SentQuery, Query()]
+) -> Response:
     """The answer that the same bars would get if they were stored. `warmup.converged` says whether enough were sent for the
     newest row no longer to depend on where they begin; what counts from the first bar always does.
     """
-    indicator = _found(request, name)
+    indicator = await _found(request, caller, custom, name)
     written = requested_format(request, query.format)
     body = await request.body()
-    asked, bars = (
-        await asyncio.to_thread(parse_candles, indicator, body) if len(body) > _BIG_BODY else parse_candles(indicator, body)
-    )
+
+    async def read(functions: Functions) -> tuple[IndicatorRequest, Bars]:
+        if len(body) > _BIG_BODY:
+            return await asyncio.to_thread(parse_candles, indicator, body, functions)
+        return parse_candles(indicator, body, functions)
+
+    (asked, bars), _ = await read_with_own(custom, caller, read)
     check_parameters(caller, plans, asked.parameters)
     scope = Scope(asked, bars, _ALL_OF_IT, caller.principal.tier)
     outputs = await _computed(asked.parameters, bars)
@@ -118,9 +155,10 @@ router.add_api_route(
 )
 
 
-def _found(request: Request, name: str) -> Indicator:
-    indicator = find(name)
-    request.scope["kalpi.route"] = f"{router.prefix}/{indicator.name}"  # metrics and traces tell one from another
+async def _found(request: Request, caller: Envelope, custom: CustomIndicators, name: str) -> Indicator:
+    indicator = await found(custom, caller, name)
+    # metrics and traces tell one from another, but not the ones that users have made
+    request.scope["kalpi.route"] = f"{router.prefix}/{'(custom)' if indicator.type == 'custom' else indicator.name}"
     return indicator
 
 

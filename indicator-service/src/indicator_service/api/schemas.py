@@ -1,8 +1,8 @@
 """What indicator-service answers, as the public document describes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -23,7 +23,7 @@ __all__ = [
     "shown_parameters",
 ]
 
-_Type = Literal["indicator", "pattern"]
+_Type = Literal["indicator", "pattern", "custom"]
 
 
 class CatalogueQuery(BaseModel):
@@ -190,7 +190,7 @@ def _series_meaning(indicator: Indicator, name: str) -> str:
     return f"the {'first' if name == 'series_type' else 'second'} series it is computed on"
 
 
-@cache
+@lru_cache(1024)
 def entry_of(indicator: Indicator) -> Mapping[str, Any]:
     """Of a `CatalogueEntry` all but the tier."""
     defaults = indicator.defaults
@@ -226,14 +226,20 @@ def entry_of(indicator: Indicator) -> Mapping[str, Any]:
     }
 
 
-def catalogue_body(query: CatalogueQuery, plans: PlanBook) -> bytes:
-    """A `CatalogueAnswer`."""
+def catalogue_body(query: CatalogueQuery, plans: PlanBook, own: Sequence[Indicator] = ()) -> bytes:
+    """A `CatalogueAnswer`: the built-in ones, then the caller's own."""
     entries = [
-        {**entry_of(indicator), "minimum_tier": plans.first_tier_with(indicator.name, indicator.feature)}
-        for indicator in CATALOGUE.values()
+        {**entry_of(indicator), "minimum_tier": _first_tier(indicator, plans)}
+        for indicator in (*CATALOGUE.values(), *own)
         if _fits(indicator, query)
     ]
     return orjson.dumps({"data": entries, "next_cursor": None})
+
+
+def _first_tier(indicator: Indicator, plans: PlanBook) -> str | None:
+    if indicator.type == "custom":
+        return plans.first_tier_having("custom_indicators")
+    return plans.first_tier_with(indicator.name, indicator.feature)
 
 
 def _fits(indicator: Indicator, query: CatalogueQuery) -> bool:

@@ -9,11 +9,13 @@ import polars as pl
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from indicator_service.api.dependencies import Plans, Source, turn
+from indicator_service.api.dependencies import Custom, Plans, Source, turn
 from indicator_service.api.entitled import check_feature, check_indicators
 from indicator_service.api.expressions import body_of
+from indicator_service.api.own import read_with_own
 from indicator_service.domain.answer import ENGINE
 from indicator_service.domain.candles import json_of
+from indicator_service.domain.indicator import Functions
 from indicator_service.domain.ports import BarSource
 from indicator_service.domain.screening import Matches, Screen, ScreenBody, parse_screen
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, render, requested_format, table_of
@@ -62,6 +64,7 @@ async def screen(
     caller: Caller,
     plans: Plans,
     source: Source,
+    custom: Custom,
     format: FormatChoice = None,  # noqa: A002
 ) -> Response:
     """The condition is looked at on each symbol's newest bar, always computed on its whole history, so that a value is the one of
@@ -69,7 +72,12 @@ async def screen(
     the plan each indicator that is called. As CSV, Arrow or Parquet the answer is the rows alone.
     """
     written = requested_format(request, format)
-    asked = await asyncio.to_thread(_parsed, await request.body())
+    body = await request.body()
+
+    async def read(functions: Functions) -> Screen:
+        return await asyncio.to_thread(lambda: parse_screen(json_of(body), functions))
+
+    asked, _ = await read_with_own(custom, caller, read)
     check_feature(caller, plans, "screener")
     check_feature(caller, plans, "expressions")
     check_indicators(caller, plans, asked.indicators)
@@ -80,10 +88,6 @@ async def screen(
     else:
         matches, missing = await _screened(asked, caller, plans, source)
     return Response(_written(matches, missing, written), media_type=MEDIA_TYPES[written])
-
-
-def _parsed(body: bytes) -> Screen:
-    return parse_screen(json_of(body))
 
 
 async def _screened(asked: Screen, caller: Envelope, plans: PlanWatcher, source: BarSource) -> tuple[Matches, dict[str, str]]:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from indicator_service.domain.indicator import Indicator
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
+from indicator_service.domain.indicator import Functions, Indicator
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import IndicatorRequest, Parameters, Wanted, parse_parameters
 from indicator_service.domain.series import Bars, Floats
@@ -51,10 +52,10 @@ class _Body(BaseModel):
     include_ohlc: bool = False
 
 
-def parse_candles(indicator: Indicator, sent: bytes) -> tuple[IndicatorRequest, Bars]:
+def parse_candles(indicator: Indicator, sent: bytes, functions: Functions = FUNCTIONS_BY_NAME) -> tuple[IndicatorRequest, Bars]:
     """Raises InvalidInput."""
     body = checked(_Body, json_of(sent), ("body",))
-    parameters = parse_parameters(indicator, body.parameters, "body", "parameters")
+    parameters = parse_parameters(indicator, body.parameters, "body", "parameters", functions=functions)
     request = IndicatorRequest(parameters, Wanted(order=body.order, include_ohlc=body.include_ohlc))
     return request, bars_of(body.bars, _needed(parameters, include_ohlc=body.include_ohlc), indicator.name)
 

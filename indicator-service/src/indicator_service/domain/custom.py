@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-__all__ = ["CustomIndicator", "Draft", "OwnParameter", "Owner", "Version"]
+__all__ = ["NAME_PATTERN", "CustomIndicator", "Draft", "OwnParameter", "Owner", "Version"]
+
+NAME_PATTERN = "^[a-z][a-z0-9_]{1,39}$"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ InvalidInput
 └── InvalidExpression         with the place of the mistake
 Conflict
 ├── NameTaken
+├── BrokenCustomIndicator
 └── TooManyCustomIndicators
 """
 
@@ -15,7 +16,15 @@ from dataclasses import asdict, dataclass
 
 from shared.errors import Conflict, InvalidInput, NotFound
 
-__all__ = ["InvalidExpression", "Mistake", "NameTaken", "NoSuchCustomIndicator", "TooManyCustomIndicators", "UnknownIndicator"]
+__all__ = [
+    "BrokenCustomIndicator",
+    "InvalidExpression",
+    "Mistake",
+    "NameTaken",
+    "NoSuchCustomIndicator",
+    "TooManyCustomIndicators",
+    "UnknownIndicator",
+]
 
 
 class UnknownIndicator(NotFound):
@@ -62,6 +71,11 @@ class NoSuchCustomIndicator(NotFound):
 class NameTaken(Conflict):
     def __init__(self, name: str) -> None:
         super().__init__(f"you have an indicator {name}; change it with PUT")
+
+
+class BrokenCustomIndicator(Conflict):
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"your indicator {name} cannot be computed any more, for the catalogue has changed ({why}); change it")
 
 
 class TooManyCustomIndicators(Conflict):

@@ -13,13 +13,22 @@ from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME, Value
 from indicator_service.domain.columns import COLUMNS
 from indicator_service.domain.errors import InvalidExpression
 from indicator_service.domain.expressions import Expression, expression_of
+from indicator_service.domain.indicator import Functions
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Symbol, Wanted, wanted_of
 from indicator_service.domain.series import Bars
 from shared.errors import InvalidInput
 from shared.paging import Order
 
-__all__ = ["EvaluateBody", "ExpressionRequest", "ValidateBody", "parse_evaluation", "read_expression", "validation"]
+__all__ = [
+    "EvaluateBody",
+    "ExpressionRequest",
+    "ValidateBody",
+    "mistaken",
+    "parse_evaluation",
+    "read_expression",
+    "validation",
+]
 
 _RESERVED = {*COLUMNS, "true", "false", "and", "or", "not"}
 _Name = Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,63}$")]
@@ -99,13 +108,13 @@ class ExpressionRequest:
         return self.expression.cost
 
 
-def parse_evaluation(sent: bytes) -> tuple[ExpressionRequest, Bars | None]:
+def parse_evaluation(sent: bytes, functions: Functions = FUNCTIONS_BY_NAME) -> tuple[ExpressionRequest, Bars | None]:
     """The bars are None where a symbol's are to be fetched. Raises InvalidInput."""
     body = checked(EvaluateBody, json_of(sent), ("body",))
     if (body.symbol is None) == (body.bars is None):
         type_ = "missing" if body.bars is None else "value_error"
         raise InvalidInput.field("body", "symbol", msg="either symbol or bars", type_=type_)
-    expression = _expression(body)
+    expression = _expression(body, functions)
     wanted = wanted_of(body, "body")
     bars = None
     if body.bars is not None:
@@ -115,13 +124,11 @@ def parse_evaluation(sent: bytes) -> tuple[ExpressionRequest, Bars | None]:
     return ExpressionRequest(body.expression, body.parameters, expression, wanted), bars
 
 
-def validation(sent: bytes) -> dict[str, Any]:
-    """What there is to say of an expression, or its mistakes. Raises InvalidInput for what is no request."""
+def validation(sent: bytes, functions: Functions = FUNCTIONS_BY_NAME) -> dict[str, Any]:
+    """What there is to say of an expression. Raises InvalidExpression, whose answer is `mistaken`, or InvalidInput for what is
+    no request."""
     body = checked(ValidateBody, json_of(sent), ("body",))
-    try:
-        expression = _expression(body)
-    except InvalidExpression as refused:
-        return {**dict.fromkeys(_SAID), "valid": False, "errors": refused.errors}
+    expression = _expression(body, functions)
     return {
         "valid": True,
         "type": _type_of(expression),
@@ -136,6 +143,10 @@ def validation(sent: bytes) -> dict[str, Any]:
     }
 
 
+def mistaken(refused: InvalidExpression) -> dict[str, Any]:
+    return {**dict.fromkeys(_SAID), "valid": False, "errors": refused.errors}
+
+
 _SAID = ("valid", "type", "outputs", "canonical", "lookback", "required", "cost", "columns", "indicators")
 
 
@@ -143,13 +154,17 @@ def _type_of(expression: Expression) -> str:
     return {"booleans": "boolean", "outputs": "outputs"}.get(expression.kind, "number")
 
 
-def _expression(body: ValidateBody) -> Expression:
-    return read_expression(body.expression, body.parameters, ("body", "expression"))
+def _expression(body: ValidateBody, functions: Functions) -> Expression:
+    return read_expression(body.expression, body.parameters, ("body", "expression"), functions)
 
 
-def read_expression(text: str, constants: Mapping[str, Value], loc: tuple[str, ...]) -> Expression:
-    """Remembered. Raises InvalidExpression."""
-    return _read(text, tuple(sorted(constants.items())), loc)
+def read_expression(
+    text: str, constants: Mapping[str, Value], loc: tuple[str, ...], functions: Functions = FUNCTIONS_BY_NAME
+) -> Expression:
+    """Remembered, where it calls the catalogue's functions alone. Raises InvalidExpression."""
+    if functions is FUNCTIONS_BY_NAME:
+        return _read(text, tuple(sorted(constants.items())), loc)
+    return expression_of(text, functions, constants, loc=loc)
 
 
 @lru_cache(256)

@@ -72,11 +72,12 @@ class Work(Protocol):
 @dataclass(frozen=True, eq=False, slots=True)
 class Indicator:
     """`inputs` are the columns it takes, in order; None for one of the caller's choice, which begins as `series_defaults` say.
-    `truths` are the outputs that are true or false; the others are numbers."""
+    `truths` are the outputs that are true or false; the others are numbers. Of a user's own, `edition` tells one definition from
+    another of the same name, and `uses` are the indicators it is made of."""
 
     name: str
     title: str
-    type: Literal["indicator", "pattern"]
+    type: Literal["indicator", "pattern", "custom"]
     group: str
     aliases: tuple[str, ...]
     inputs: tuple[str | None, ...]
@@ -90,6 +91,8 @@ class Indicator:
     truths: tuple[str, ...] = ()
     neutral: bool = False
     """Of a pattern: its sign is no direction."""
+    edition: str = ""
+    uses: "tuple[Indicator, ...]" = ()
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -102,7 +105,7 @@ class Indicator:
     @property
     def feature(self) -> Feature | None:
         """What of a plan it needs beside its name."""
-        return "patterns" if self.type == "pattern" else None
+        return "patterns" if self.type == "pattern" else "custom_indicators" if self.type == "custom" else None
 
     @property
     def series_parameters(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME, Indicator
 from indicator_service.domain.columns import COLUMNS, column_of
 from indicator_service.domain.errors import InvalidExpression, Mistake
 from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of
+from indicator_service.domain.indicator import Functions
 from indicator_service.domain.series import Bars, Floats
 
 __all__ = ["SERIES_TYPES", "check_affordable", "columns_of", "cost_of", "parse_series", "required_of", "series_of", "used_by"]
@@ -14,11 +15,12 @@ __all__ = ["SERIES_TYPES", "check_affordable", "columns_of", "cost_of", "parse_s
 SERIES_TYPES: tuple[str, ...] = tuple(COLUMNS)
 
 
-def parse_series(sent: str, loc: Sequence[str | int]) -> str:
-    """A name of SERIES_TYPES, or the one spelling of an expression of numbers. Raises InvalidExpression."""
+def parse_series(sent: str, loc: Sequence[str | int], functions: Functions = FUNCTIONS_BY_NAME) -> str:
+    """A name of SERIES_TYPES, or the one spelling of an expression of numbers, which calls functions of the catalogue alone: what
+    is a user's own is written out in it. Raises InvalidExpression."""
     if sent in COLUMNS:
         return sent
-    expression = expression_of(sent, FUNCTIONS_BY_NAME, loc=loc)
+    expression = expression_of(sent, functions, loc=loc)
     if expression.kind != "numbers":
         outputs = " or ".join(f".{name}" for name in expression.outputs) if expression.kind == "outputs" else None
         kind = {"outputs": "several series", "booleans": "a condition", "number": "a constant"}.get(expression.kind, "no series")

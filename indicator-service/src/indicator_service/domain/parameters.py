@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from indicator_service.domain.errors import InvalidExpression
 from indicator_service.domain.indicator import Indicator, Parameter, Value
 from shared.errors import InvalidInput
 
@@ -36,7 +37,7 @@ def fields_of(indicator: Indicator) -> dict[str, Any]:
     return {parameter.name: (_type_of(parameter), parameter.default) for parameter in indicator.parameters}
 
 
-@cache
+@lru_cache(1024)
 def _values_model(indicator: Indicator) -> type[BaseModel]:
     return create_model(f"{indicator.name}_values", __config__=ConfigDict(strict=True, **STRICT), **fields_of(indicator))
 
@@ -63,6 +64,19 @@ def check_order(indicator: Indicator, values: Mapping[str, Any], loc: tuple[str 
         first, second = values[order.first], values[order.second]
         if first > second or (order.strictly and first == second):
             raise InvalidInput.field(*loc, order.first, msg=f"{'not below' if order.strictly else 'above'} {order.second}")
+    if indicator.type == "custom":
+        _check_own(indicator, values, loc)
+
+
+def _check_own(indicator: Indicator, values: Mapping[str, Any], loc: tuple[str | int, ...]) -> None:
+    """Whether the expression behind it can be read with these values: its author bounded them, TA-Lib bounds what is made of
+    them."""
+    try:
+        indicator.lookback(values)
+    except InvalidExpression as refused:
+        changed = [name for name, value in values.items() if value != indicator.defaults[name]]
+        msg = f"not what the expression of {indicator.name} can be computed with: {refused.mistake.msg}"
+        raise InvalidInput.field(*loc, changed[0], msg=msg) from refused
 
 
 def unaliased(

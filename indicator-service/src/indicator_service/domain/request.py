@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
-from indicator_service.domain.indicator import Indicator, Value
+from indicator_service.domain.indicator import Functions, Indicator, Value
 from indicator_service.domain.inputs import SERIES_TYPES, columns_of, cost_of, parse_series, required_of, used_by
 from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased
 from shared.errors import InvalidInput
@@ -99,8 +100,8 @@ class Parameters:
 
     @property
     def uses(self) -> tuple[Indicator, ...]:
-        """The indicators that its inputs are made with."""
-        return tuple(used for series_type in self.series for used in used_by(series_type))
+        """The indicators that it and its inputs are made with."""
+        return (*self.indicator.uses, *(used for series_type in self.series for used in used_by(series_type)))
 
     @property
     def cost(self) -> float:
@@ -135,9 +136,8 @@ class IndicatorRequest:
     def identity(self) -> str:
         """Everything but range, order and page: two requests of one identity page through the same series."""
         wanted, parameters = self.wanted, self.parameters
-        return (
-            f"{wanted.symbol} {wanted.interval} {parameters.indicator.name} {parameters.shown} {wanted.adjustment} {wanted.as_of}"
-        )
+        computed = f"{parameters.indicator.name}{parameters.indicator.edition} {parameters.shown}"
+        return f"{wanted.symbol} {wanted.interval} {computed} {wanted.adjustment} {wanted.as_of}"
 
     @property
     def name(self) -> str:
@@ -164,29 +164,31 @@ class IndicatorRequest:
         return self.parameters.warmup
 
 
-@cache
+@lru_cache(1024)
 def _fields(indicator: Indicator) -> dict[str, Any]:
     series = Annotated[str, Field(max_length=MOST_CHARACTERS)]
     chosen = zip(indicator.series_parameters, indicator.series_defaults, strict=True)
     return {**fields_of(indicator), **{name: (series, default) for name, default in chosen}}
 
 
-@cache
+@lru_cache(1024)
 def _query_model(indicator: Indicator) -> type[Query]:
     return create_model(f"{indicator.name}_query", __base__=Query, **_fields(indicator))
 
 
-@cache
+@lru_cache(1024)
 def _parameters_model(indicator: Indicator) -> type[BaseModel]:
     return create_model(f"{indicator.name}_parameters", __config__=ConfigDict(strict=True, **STRICT), **_fields(indicator))
 
 
-def parse_request(indicator: Indicator, sent: Iterable[tuple[str, str]]) -> IndicatorRequest:
+def parse_request(
+    indicator: Indicator, sent: Iterable[tuple[str, str]], functions: Functions = FUNCTIONS_BY_NAME
+) -> IndicatorRequest:
     """A query string. Raises InvalidInput naming each parameter that is unknown, given twice (also by an alias), mistyped or out
     of bounds."""
     query = checked(_query_model(indicator), unaliased(indicator, sent, ("query",), _COMMON_ALIASES), ("query",))
     wanted = wanted_of(query, "query")
-    return IndicatorRequest(_parameters(indicator, query, ("query",)), wanted, query.format, query.explain)
+    return IndicatorRequest(_parameters(indicator, query, ("query",), functions), wanted, query.format, query.explain)
 
 
 def wanted_of(model: Any, loc: str) -> Wanted:
@@ -207,13 +209,16 @@ def wanted_of(model: Any, loc: str) -> Wanted:
     )
 
 
-def parse_parameters(indicator: Indicator, sent: Mapping[str, Any], *loc: str | int) -> Parameters:
+def parse_parameters(
+    indicator: Indicator, sent: Mapping[str, Any], *loc: str | int, functions: Functions = FUNCTIONS_BY_NAME
+) -> Parameters:
     """An object of JSON, its values of the very types. Raises InvalidInput as `parse_request` does; `loc` says where it stood."""
-    return _parameters(indicator, checked(_parameters_model(indicator), unaliased(indicator, sent.items(), loc), loc), loc)
+    model = checked(_parameters_model(indicator), unaliased(indicator, sent.items(), loc), loc)
+    return _parameters(indicator, model, loc, functions)
 
 
-def _parameters(indicator: Indicator, model: BaseModel, loc: tuple[str | int, ...]) -> Parameters:
+def _parameters(indicator: Indicator, model: BaseModel, loc: tuple[str | int, ...], functions: Functions) -> Parameters:
     values = {parameter.name: getattr(model, parameter.name) for parameter in indicator.parameters}
     check_order(indicator, values, loc)
-    series = tuple(parse_series(getattr(model, name), (*loc, name)) for name in indicator.series_parameters)
+    series = tuple(parse_series(getattr(model, name), (*loc, name), functions) for name in indicator.series_parameters)
     return Parameters(indicator, values, series)

@@ -54,17 +54,17 @@ class CustomIndicators:
             if not await rows.delete(owner, name):
                 raise NoSuchCustomIndicator(name)
 
-    async def get(self, owner: Owner, name: str, number: int | None = None) -> tuple[CustomIndicator, Sequence[int]]:
-        """With that version, else the newest; and the numbers of all versions that are kept, newest first."""
+    async def get(self, owner: Owner, name: str, number: int | None = None) -> tuple[CustomIndicator, Sequence[Version]]:
+        """With that version, else the newest; and all versions that are kept, newest first."""
         async with self._store.transaction() as rows:
             newest = await _existing(rows, owner, name)
             versions = await rows.versions(newest.id)
-        numbers = [version.number for version in versions]
         if number is None:
-            return newest, numbers
-        if number not in numbers:
-            raise NoSuchCustomIndicator(name, number)
-        return replace(newest, version=versions[numbers.index(number)]), numbers
+            return newest, versions
+        for version in versions:
+            if version.number == number:
+                return replace(newest, version=version), versions
+        raise NoSuchCustomIndicator(name, number)
 
     async def page(self, owner: Owner, *, after: str | None = None, limit: int = MOST_INDICATORS) -> Sequence[CustomIndicator]:
         """By name; those whose names come after `after`."""

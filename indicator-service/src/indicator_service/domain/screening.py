@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.errors import InvalidExpression, Mistake
 from indicator_service.domain.evaluation import ValidateBody, read_expression
 from indicator_service.domain.expressions import Expression
-from indicator_service.domain.indicator import Indicator
+from indicator_service.domain.indicator import Functions, Indicator
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Symbol
 from indicator_service.domain.series import Bars, iso_text
@@ -107,17 +108,17 @@ class Matches:
         return (known + [row for row in ordered if row[body.sort] is None])[: body.limit]
 
 
-def parse_screen(sent: Any) -> Screen:
+def parse_screen(sent: Any, functions: Functions = FUNCTIONS_BY_NAME) -> Screen:
     """Raises InvalidInput; InvalidExpression says where in which expression the mistake stands."""
     body = checked(ScreenBody, sent, ("body",))
     if body.sort not in ("symbol", *body.columns):
         raise InvalidInput.field("body", "sort", msg=f"no column; there are {', '.join(('symbol', *body.columns))}")
-    condition = read_expression(body.expression, body.parameters, ("body", "expression"))
+    condition = read_expression(body.expression, body.parameters, ("body", "expression"), functions)
     if condition.kind != "booleans":
         _mistake(body.expression, "no condition: compare it with something", ("body", "expression"))
     columns = {}
     for name, text in body.columns.items():
-        columns[name] = read_expression(text, body.parameters, ("body", "columns", name))
+        columns[name] = read_expression(text, body.parameters, ("body", "columns", name), functions)
         if columns[name].kind == "outputs":
             names = " or ".join(f".{output}" for output in columns[name].outputs)
             _mistake(text, "several series, where a column has one", ("body", "columns", name), names)

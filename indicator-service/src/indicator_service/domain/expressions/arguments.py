@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from lark import Token, Tree
@@ -15,7 +15,7 @@ from indicator_service.domain.indicator import Indicator, Parameter, Value
 from indicator_service.domain.parameters import parse_values
 from shared.errors import InvalidInput
 
-__all__ = ["bound", "built_in"]
+__all__ = ["Inlined", "bound", "built_in"]
 
 _Tree = Tree[Token]
 
@@ -24,6 +24,15 @@ class _Reader(Protocol):
     def node(self, tree: _Tree) -> Node: ...
 
     def series(self, tree: _Tree, *, numbers: bool, of: str) -> Node: ...
+
+    def inlined(self, node: Node, place: Place) -> Node: ...
+
+
+@runtime_checkable
+class Inlined(Protocol):
+    """The work of an indicator that is an expression itself: calling it is as good as writing that."""
+
+    def inlined(self, values: Mapping[str, Value], inputs: Sequence[Node]) -> Node: ...
 
 
 def bound(reader: _Reader, indicator: Indicator, given: Sequence[_Tree], whole: Place) -> Node:
@@ -51,6 +60,8 @@ def bound(reader: _Reader, indicator: Indicator, given: Sequence[_Tree], whole: 
         for name, default in zip(indicator.series_parameters, indicator.series_defaults, strict=True)
     ]
     resolved = _values(indicator, values, places, whole)
+    if isinstance(indicator.work, Inlined):
+        return reader.inlined(indicator.work.inlined(resolved, series), whole)
     output = indicator.outputs[0] if len(indicator.outputs) == 1 else None
     return Call(indicator, tuple(series), tuple(resolved[parameter.name] for parameter in indicator.parameters), output)
 

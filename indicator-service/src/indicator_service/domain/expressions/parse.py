@@ -12,8 +12,8 @@ from indicator_service.domain.expressions.arguments import bound, built_in
 from indicator_service.domain.expressions.arrays import ARITHMETIC, COMPARISONS
 from indicator_service.domain.expressions.builtins import BUILT_INS, MOST_BARS
 from indicator_service.domain.expressions.places import Place, Refusal, place_of
-from indicator_service.domain.expressions.syntax import syntax_of
-from indicator_service.domain.expressions.tree import Binary, Call, Column, Lag, Node, Not, Number, Source, Text, Truth
+from indicator_service.domain.expressions.syntax import MOST_DEPTH, MOST_NODES, syntax_of
+from indicator_service.domain.expressions.tree import Binary, Call, Column, Lag, Node, Not, Number, Source, Text, Truth, extent_of
 from indicator_service.domain.indicator import Functions, Value
 
 __all__ = ["parse"]
@@ -36,6 +36,7 @@ class _Reader:
         self._functions = functions
         self._constants = constants
         self._source = source
+        self._inlined = 0
 
     def read(self, text: str) -> Node:
         tree = syntax_of(text)
@@ -63,6 +64,17 @@ class _Reader:
             raise Refusal(place, f"{of} wants a condition; this is a number", "type", "compare it: < <= > >= == !=")
         if node.kind == "text":
             raise Refusal(place, f"{of} has no use for a text", "type")
+        return node
+
+    def inlined(self, node: Node, place: Place) -> Node:
+        """What an expression that is called stands for; all of them together no more than one may write."""
+        nodes, depth = extent_of(node)
+        self._inlined += nodes
+        if self._inlined > MOST_NODES or depth > MOST_DEPTH:
+            what = (
+                f"more than {MOST_NODES} parts together" if depth <= MOST_DEPTH else f"parts nested more than {MOST_DEPTH} deep"
+            )
+            raise Refusal(place, f"what is called has {what}", "too_complex")
         return node
 
     def _number(self, tree: Tree[Token]) -> Node:

@@ -5,12 +5,28 @@ booleans  true, false or unknown at each bar
 outputs   everything an indicator gives, one series for each name
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from indicator_service.domain.indicator import Indicator, Value
 
-__all__ = ["Binary", "BuiltIn", "Call", "Column", "Kind", "Lag", "Node", "Not", "Number", "Source", "Text", "Truth", "parts_of"]
+__all__ = [
+    "Binary",
+    "BuiltIn",
+    "Call",
+    "Column",
+    "Kind",
+    "Lag",
+    "Node",
+    "Not",
+    "Number",
+    "Source",
+    "Text",
+    "Truth",
+    "extent_of",
+    "parts_of",
+    "with_source",
+]
 
 Kind = Literal["number", "numbers", "booleans", "outputs", "text"]
 
@@ -143,3 +159,30 @@ def parts_of(node: Node) -> tuple[Node, ...]:
             return node.arguments
         case _:
             return ()
+
+
+def extent_of(node: Node) -> tuple[int, int]:
+    """Nodes, each as often as it comes; and how deep they are nested."""
+    extents = [extent_of(part) for part in parts_of(node)]
+    return 1 + sum(nodes for nodes, _ in extents), 1 + max((depth for _, depth in extents), default=0)
+
+
+def with_source(node: Node, series: Node) -> Node:
+    """With the series wherever the source stood."""
+    parts = tuple(with_source(part, series) for part in parts_of(node))
+    made = node
+    match node:
+        case Source():
+            made = series
+        case Not():
+            made = Not(*parts)
+        case Lag(_, bars):
+            (inner,) = parts
+            made = Lag(inner.operand, inner.bars + bars) if isinstance(inner, Lag) else Lag(inner, bars)
+        case Binary(operator, _, _):
+            made = Binary(operator, *parts)
+        case Call():
+            made = replace(node, inputs=parts)
+        case BuiltIn():
+            made = replace(node, arguments=parts)
+    return made

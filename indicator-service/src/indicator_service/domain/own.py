@@ -1,0 +1,134 @@
+"""A user's own indicator as one of the catalogue's: the same checks, the same routes; its expression does the work."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
+from indicator_service.domain.columns import COLUMNS
+from indicator_service.domain.custom import CustomIndicator, Draft, OwnParameter
+from indicator_service.domain.errors import BrokenCustomIndicator, InvalidExpression, Mistake
+from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of
+from indicator_service.domain.expressions.builtins import BUILT_INS
+from indicator_service.domain.expressions.tree import Call, Node, Source, with_source
+from indicator_service.domain.indicator import Computation, Indicator, Parameter, Value
+from indicator_service.domain.outputs import Outputs
+from indicator_service.domain.series import Bars, Floats
+
+__all__ = ["RESERVED_NAMES", "OwnFunctions", "check_draft", "indicator_of"]
+
+_WORDS = {"and", "or", "not", "true", "false", "source"}
+_PATHS = {"custom", "batch"}
+"""What stands, or may come to stand, in a path where the name of an indicator does."""
+
+RESERVED_NAMES = frozenset(FUNCTIONS_BY_NAME) | BUILT_INS.keys() | COLUMNS.keys() | _WORDS | _PATHS
+"""No indicator of a user's is called so: the name would mean something else in a path or in an expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnExpression:
+    """The work of an indicator that an expression defines; the values of its parameters are constants in it."""
+
+    text: str
+    recursive: bool
+
+    def lookback(self, values: Mapping[str, Value]) -> int:
+        return self._with(values).lookback
+
+    def warmup(self, values: Mapping[str, Value]) -> int | None:
+        return self._with(values).required
+
+    def cost(self, values: Mapping[str, Value]) -> float:
+        return self._with(values).cost
+
+    def bound(self, values: Mapping[str, Value]) -> Computation:
+        expression = self._with(values)
+
+        def computed(bars: Bars, inputs: Sequence[Floats]) -> Outputs:
+            return expression.within(len(bars), BUDGET_NS).evaluate(bars, inputs)
+
+        return computed
+
+    def inlined(self, values: Mapping[str, Value], inputs: Sequence[Node]) -> Node:
+        """What stands for a call of it in another expression: so that is one of the catalogue's functions alone, whatever becomes
+        of this one."""
+        root = self._with(values).root
+        return with_source(root, inputs[0]) if inputs else root
+
+    def _with(self, values: Mapping[str, Value]) -> Expression:
+        return _read(self.text, tuple(sorted(values.items())))
+
+
+@lru_cache(1024)
+def _read(text: str, constants: tuple[tuple[str, Value], ...]) -> Expression:
+    return expression_of(text, FUNCTIONS_BY_NAME, dict(constants), source=True)
+
+
+def check_draft(draft: Draft, *loc: str) -> Sequence[Indicator]:
+    """The indicators it is made of. Raises InvalidExpression, with its place, for an expression that is none with the defaults of
+    its parameters."""
+    expression = expression_of(draft.expression, FUNCTIONS_BY_NAME, _defaults(draft.parameters), loc=loc, source=True)
+    if expression.kind == "number":
+        msg = "this is a constant, the same at every bar"
+        raise InvalidExpression(Mistake(msg, "expression_type", 0, 1, 1, len(draft.expression)), loc)
+    return expression.indicators
+
+
+def indicator_of(custom: CustomIndicator) -> Indicator:
+    """BrokenCustomIndicator where its expression, once checked, is none any more: the catalogue has changed."""
+    try:
+        return _made(custom)
+    except InvalidExpression as refused:
+        raise BrokenCustomIndicator(custom.name, refused.mistake.msg) from refused
+
+
+# a version never changes, so one that is equal computes the same; what is cached for it (pydantic's models) is found again
+@lru_cache(1024)
+def _made(custom: CustomIndicator) -> Indicator:
+    version = custom.version
+    expression = _read(version.expression, tuple(sorted(_defaults(version.parameters).items())))
+    root = expression.root
+    chosen = any(isinstance(node, Source) for node in expression.nodes)
+    outputs = root.indicator if isinstance(root, Call) and expression.kind == "outputs" else None
+    return Indicator(
+        name=custom.name,
+        title=custom.description or custom.name,
+        type="custom",
+        group="Custom",
+        aliases=(),
+        inputs=(*((None,) if chosen else ()), *sorted(expression.columns)),
+        series_defaults=("close",) if chosen else (),
+        outputs=expression.outputs,
+        parameters=tuple(Parameter(p.name, p.type, p.default, p.minimum, p.maximum, (), (), "") for p in version.parameters),
+        ordered=(),
+        formula=version.expression,
+        reference=f"yours, version {version.number} of {version.created_at:%Y-%m-%d}",
+        work=OwnExpression(version.expression, recursive=expression.required != expression.lookback),
+        truths=outputs.truths if outputs is not None else ("value",) if expression.kind == "booleans" else (),
+        edition=f"{custom.id}.{version.number}",
+        uses=expression.indicators,
+    )
+
+
+def _defaults(parameters: Sequence[OwnParameter]) -> dict[str, Value]:
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+class OwnFunctions(Mapping[str, Indicator]):
+    """What a user's expression may call: the catalogue, then what is the user's own, each made when it is called."""
+
+    def __init__(self, own: Sequence[CustomIndicator]) -> None:
+        self._own = {custom.name: custom for custom in own}
+
+    def __getitem__(self, name: str) -> Indicator:
+        return FUNCTIONS_BY_NAME[name] if name in FUNCTIONS_BY_NAME else indicator_of(self._own[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in FUNCTIONS_BY_NAME or name in self._own
+
+    def __iter__(self) -> Iterator[str]:
+        yield from FUNCTIONS_BY_NAME
+        yield from self._own.keys() - FUNCTIONS_BY_NAME.keys()
+
+    def __len__(self) -> int:
+        return len(FUNCTIONS_BY_NAME.keys() | self._own.keys())

@@ -137,19 +137,24 @@ def test_kept_bars_take_no_more_room_than_they_are_given() -> None:
 
 
 @asynccontextmanager
-async def services_on(path: Path, state: Path, redis_url: str, nats_url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def services_on(
+    path: Path, state: Path, database_url: str, redis_url: str, nats_url: str
+) -> AsyncIterator[httpx.AsyncClient]:
     """Both services, on the bars of a file."""
     secrets = {"principal_keys": PRINCIPAL_KEYS, "redis_url": redis_url, "nats_url": nats_url}
     common: dict[str, Any] = {name: SecretStr(value) for name, value in secrets.items()}
-    data = create_data_service(DataSettings(state_dir=state, bars_path=path, **common))
-    async with serving(data) as url, running(create_app(Settings(data_urls=(url,), **common)), headers_for(user(), NAME)) as own:
-        yield own
+    database = SecretStr(database_url)
+    async with serving(create_data_service(DataSettings(state_dir=state, bars_path=path, **common))) as url:
+        app = create_app(Settings(data_urls=(url,), database_url=database, **common))
+        async with running(app, headers_for(user(), NAME)) as own:
+            yield own
 
 
 @pytest.mark.parametrize("interval", ["1day", "1month"])
 async def test_as_of_a_day_is_what_a_store_says_that_never_saw_the_later_bars(
     client: httpx.AsyncClient,
     tmp_path: Path,
+    database_url: str,
     redis_url: str,
     nats_url: str,
     interval: str,
@@ -161,7 +166,7 @@ async def test_as_of_a_day_is_what_a_store_says_that_never_saw_the_later_bars(
     splits = pl.read_csv(PARQUET.with_name("splits.csv"), try_parse_dates=True)
     splits.filter(pl.col("date") <= DAY).write_csv(then_known / "splits.csv")
     shutil.copy(PARQUET.with_name("symbols.csv"), then_known)
-    async with services_on(then_known, tmp_path / "state", redis_url, nats_url) as then:
+    async with services_on(then_known, tmp_path / "state", database_url, redis_url, nats_url) as then:
         for indicator in ("rsi", "ema", "atr", "obv"):
             asked = f"/api/v1/indicators/{indicator}?symbol=AAPL&interval={interval}&include_ohlc=true&limit=50000"
             past, known = (await client.get(f"{asked}&as_of={DAY}")).json(), (await then.get(asked)).json()

@@ -24,7 +24,9 @@ FACTOR = OwnParameter("factor", "float", 2.0, -1e22, 1e22)
 
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[PostgresCustomIndicators]:
-    async with PostgresCustomIndicators(open_engine(database_url, service="test", pool_size=5, command_timeout_s=5)) as store:
+    async with PostgresCustomIndicators(
+        open_engine(database_url, service="test", pool_size=5, command_timeout_s=5), within_s=5
+    ) as store:
         yield store
 
 
@@ -155,8 +157,29 @@ async def test_times_are_those_of_the_clock(store: PostgresCustomIndicators, own
 @pytest.mark.parametrize("fault", ["nobody listens", "not migrated"])
 async def test_a_store_that_cannot_be_used_is_unavailable(postgres_url: str, owner: Owner, fault: str) -> None:
     url = {"nobody listens": "postgresql://u:p@127.0.0.1:1/x", "not migrated": postgres_url}[fault]
-    async with PostgresCustomIndicators(open_engine(url, service="test", pool_size=1, command_timeout_s=5)) as store:
+    async with PostgresCustomIndicators(open_engine(url, service="test", pool_size=1, command_timeout_s=5), within_s=5) as store:
         saved = CustomIndicators(store, clock=system_clock, new_id=new_id)
         for attempt in (saved.named(owner, ["x"]), saved.create(owner, "x", DRAFT), saved.delete(owner, "x")):
             with pytest.raises(Unavailable):
                 await attempt
+
+
+async def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up_and_left(owner: Owner) -> None:
+    callers: list[asyncio.Task[None] | None] = []
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(asyncio.current_task())
+        await reader.read()  # until the client has gone
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        url = f"postgresql://u:p@127.0.0.1:{server.sockets[0].getsockname()[1]}/x?sslmode=disable"
+        engine = open_engine(url, service="test", pool_size=1, command_timeout_s=5)
+        async with PostgresCustomIndicators(engine, within_s=0.2) as store:
+            saved = CustomIndicators(store, clock=system_clock, new_id=new_id)
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    await saved.named(owner, ["x"])
+        assert len(callers) == 2
+        await asyncio.wait_for(asyncio.gather(*filter(None, callers)), 10)

@@ -28,7 +28,7 @@ from shared.store import open_store
 __all__ = ["NAME", "create_app"]
 
 NAME = "indicator-service"
-_COMMAND_S = 1.0
+_POSTGRES_S = 1.0
 """Well within what the gateway waits: without Postgres the catalogue still answers, a little later."""
 
 
@@ -41,7 +41,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     kept = RedisResults(redis, shell.metrics)
     ttl = TimesToLive(settings.cache_forming_ttl_s, settings.cache_ttl_s, settings.cache_group_ttl_s)
     url = settings.database_url.get_secret_value()
-    store = PostgresCustomIndicators(open_engine(url, service=NAME, pool_size=settings.pool_size, command_timeout_s=_COMMAND_S))
+    engine = open_engine(url, service=NAME, pool_size=settings.pool_size, command_timeout_s=_POSTGRES_S)
+    store = PostgresCustomIndicators(engine, within_s=_POSTGRES_S)
     data_service = ServiceClient(
         settings.data_urls, caller=NAME, audience="data-service", signer=shell.signer, telemetry=shell.telemetry
     )

@@ -1,5 +1,6 @@
 """Users' own indicators in Postgres."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from indicator_service.adapters.tables import custom_indicator as _indicators
 from indicator_service.adapters.tables import custom_indicator_version as _versions
 from indicator_service.domain.custom import CustomIndicator, Owner, OwnParameter, Version
 from indicator_service.domain.errors import NameTaken
+from shared.errors import Unavailable
 from shared.postgres import check_engine, sqlstate_of, transaction
 
 __all__ = ["PostgresCustomIndicators"]
@@ -34,11 +36,16 @@ _newest: Select[Any] = select(
 )
 
 
-class PostgresCustomIndicators:
-    """The store, while the service runs."""
+_AWAY = "custom indicators cannot be read or changed now"
 
-    def __init__(self, engine: AsyncEngine) -> None:
+
+class PostgresCustomIndicators:
+    """The store, while the service runs. A transaction that is not done after `within_s` is given up: a server that neither
+    answers nor refuses must not keep the catalogue waiting."""
+
+    def __init__(self, engine: AsyncEngine, *, within_s: float) -> None:
         self._engine = engine
+        self._within_s = within_s
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,8 +55,11 @@ class PostgresCustomIndicators:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["CustomIndicatorRows"]:
-        async with transaction(self._engine, away="custom indicators cannot be read or changed now") as connection:
-            yield CustomIndicatorRows(connection)
+        try:
+            async with asyncio.timeout(self._within_s), transaction(self._engine, away=_AWAY) as connection:
+                yield CustomIndicatorRows(connection)
+        except TimeoutError:
+            raise Unavailable(_AWAY) from None
 
     async def check(self) -> None:
         """For health: raises when Postgres does not answer."""

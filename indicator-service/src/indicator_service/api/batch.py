@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from indicator_service.api.dependencies import Plans, Source, turn
-from indicator_service.api.entitled import check_parameters
+from indicator_service.api.entitled import check_parameters, window_of
 from indicator_service.domain.batch import (
     Construct,
     check_size,
@@ -23,7 +23,7 @@ from shared.errors import KalpiError
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.batches import check_series, constructs_of, series_of
-from shared.limits.history import HistoryWindow, history_window
+from shared.limits.history import HistoryWindow
 from shared.principal import Envelope
 from shared.problems import problem_document
 
@@ -70,10 +70,7 @@ async def batch(
     body = await request.body()
     constructs = await asyncio.to_thread(_parsed, body, caller, plans)
     await _fetch(constructs, caller, plans, source)
-    size = check_size(constructs)
-    if size <= _BIG:
-        return await _answer(constructs, caller, written, shape)
-    async with turn(request):
+    async with turn(request, needed=check_size(constructs) > _BIG):
         return await _answer(constructs, caller, written, shape)
 
 
@@ -85,8 +82,7 @@ def _parsed(body: bytes, caller: Envelope, plans: Plans) -> list[Construct]:
 
 async def _fetch(constructs: Sequence[Construct], caller: Envelope, plans: Plans, source: Source) -> None:
     def window(bars: Bars, start: date | None, end: date | None) -> HistoryWindow:
-        oldest, newest = bars.days
-        return history_window(caller.entitled, plans, oldest=oldest, newest=newest, start=start, end=end)
+        return window_of(caller, plans, bars, start, end)
 
     for group in groups_of(constructs):
         bars: dict[str, Bars] = {}

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from indicator_service.api.dependencies import Custom, Plans, Source
-from indicator_service.api.entitled import check_feature, check_indicators
+from indicator_service.api.entitled import check_feature, check_indicators, window_of
 from indicator_service.api.own import read_with_own
 from indicator_service.api.schemas import ExpressionAnswer, ValidationAnswer
 from indicator_service.domain.answer import Scope
@@ -28,7 +28,7 @@ from indicator_service.domain.series import Bars
 from shared.errors import InvalidInput
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, render, requested_format, table_of
 from shared.guard import Caller
-from shared.limits.history import HistoryWindow, history_window
+from shared.limits.history import HistoryWindow
 
 __all__ = ["body_of", "router"]
 
@@ -76,10 +76,7 @@ async def evaluate(
     wanted, window = asked.wanted, _ALL_OF_IT
     if bars is None:
         bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
-        oldest, newest = bars.days
-        window = history_window(
-            caller.entitled, plans, oldest=oldest, newest=newest, start=wanted.start, end=wanted.end or wanted.as_of
-        )
+        window = window_of(caller, plans, bars, wanted.start, wanted.end or wanted.as_of)
     scope = Scope(asked, bars, window, caller.principal.tier)
     _check_cursor(scope)
     outputs = await _computed(asked, bars)

@@ -13,8 +13,8 @@ import polars as pl
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from indicator_service.api.dependencies import Plans, Source, turn
-from indicator_service.api.entitled import check_indicators
+from indicator_service.api.dependencies import Plans, Source, is_large, turn
+from indicator_service.api.entitled import check_indicators, window_of
 from indicator_service.domain.answer import ENGINE
 from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.patterns import Direction, found_in, named
@@ -24,7 +24,6 @@ from shared.conditional import conditional
 from shared.errors import InvalidInput
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller
-from shared.limits.history import HistoryWindow, history_window
 from shared.paging import Order, Page, Range, page_of
 from shared.principal import Envelope
 from shared.subjects import SYMBOL_PATTERN
@@ -33,8 +32,6 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/patterns", tags=["patterns"])
 _MOST_SYMBOLS = 1000
-_FEW = 50
-"""Symbols of a scan that does not wait for its turn: a millisecond each."""
 _COLUMNS = ("open", "high", "low", "close")
 _OF_DAYS = ("1day", "1week", "1month")
 _SYMBOL = re.compile(SYMBOL_PATTERN)
@@ -138,7 +135,7 @@ async def of_symbol(
     if query.start_date and query.end_date and query.start_date > query.end_date:
         raise InvalidInput.field("query", "start_date", msg="after end_date")
     bars = await source.bars(symbol, query.interval, query.adjustment, query.as_of)
-    window = _window(caller, plans, bars, query.start_date, query.end_date or query.as_of)
+    window = window_of(caller, plans, bars, query.start_date, query.end_date or query.as_of)
     whole = Range(window.start, query.end_date, "asc", len(bars) + 1, None, "", bars.data_version)
     span = page_of(bars.date, whole, bars.zone)
     found = await asyncio.to_thread(found_in, bars, patterns, query.direction, first=span.first, end=span.end)
@@ -172,10 +169,7 @@ async def scan(request: Request, caller: Caller, plans: Plans, source: Source, q
     if query.date and query.as_of and query.date != query.as_of:
         raise InvalidInput.field("query", "as_of", msg="another day than date")
     names = None if query.symbols is None else query.symbols.split(",")
-    if names is None or len(names) > _FEW:
-        async with turn(request):
-            rows, scanned, version = await _scanned(names, patterns, caller, plans, source, query)
-    else:
+    async with turn(request, needed=is_large(names)):
         rows, scanned, version = await _scanned(names, patterns, caller, plans, source, query)
     order = query.order or ("asc" if query.sort == "symbol" else "desc")
     rows.sort(key=lambda row: (row["symbol"], row["pattern"]), reverse=query.sort == "symbol" and order == "desc")
@@ -207,7 +201,7 @@ async def _scanned(
     async for part in source.many(names, query.interval, query.adjustment, as_of, _COLUMNS):
         seen = [bars for bars in part.found.values() if _is_of(bars, query.date)]
         for bars in seen:
-            _window(caller, plans, bars, None, as_of)
+            window_of(caller, plans, bars, None, as_of)
             versions.update(f"{bars.symbol}@{bars.data_version} ".encode())
         scanned += len(seen)
         rows += await asyncio.to_thread(_newest, seen, patterns, query.direction)
@@ -218,11 +212,6 @@ def _allowed(sent: str | None, caller: Envelope, plans: Plans) -> Sequence[Indic
     patterns = named(sent)
     check_indicators(caller, plans, patterns)
     return patterns
-
-
-def _window(caller: Envelope, plans: Plans, bars: Bars, start: Day | None, end: Day | None) -> HistoryWindow:
-    oldest, newest = bars.days
-    return history_window(caller.entitled, plans, oldest=oldest, newest=newest, start=start, end=end)
 
 
 def _is_of(bars: Bars, day: Day | None) -> bool:

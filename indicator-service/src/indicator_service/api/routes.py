@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import QueryParams
 
 from indicator_service.api.dependencies import Custom, Plans, Source
-from indicator_service.api.entitled import check_parameters
+from indicator_service.api.entitled import check_parameters, window_of
 from indicator_service.api.own import found, own_catalogue, read_with_own
 from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, IndicatorAnswer, catalogue_body
 from indicator_service.domain.answer import Scope
@@ -28,7 +28,7 @@ from shared.direct import DirectRoute
 from shared.errors import Unavailable
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller
-from shared.limits.history import HistoryWindow, history_window
+from shared.limits.history import HistoryWindow
 from shared.principal import Envelope
 
 __all__ = ["router"]
@@ -71,10 +71,7 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     check_parameters(caller, plans, asked.parameters)
     wanted = asked.wanted
     bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
-    oldest, newest = bars.days
-    window = history_window(
-        caller.entitled, plans, oldest=oldest, newest=newest, start=wanted.start, end=wanted.end or wanted.as_of
-    )
+    window = window_of(caller, plans, bars, wanted.start, wanted.end or wanted.as_of)
     scope = Scope(asked, bars, window, caller.principal.tier)
     results: Results = request.app.state.results
     work = scope.work(written)

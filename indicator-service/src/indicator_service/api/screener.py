@@ -9,8 +9,8 @@ import polars as pl
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from indicator_service.api.dependencies import Custom, Plans, Source, turn
-from indicator_service.api.entitled import check_feature, check_indicators
+from indicator_service.api.dependencies import Custom, Plans, Source, is_large, turn
+from indicator_service.api.entitled import check_feature, check_indicators, window_of
 from indicator_service.api.expressions import body_of
 from indicator_service.api.own import read_with_own
 from indicator_service.domain.answer import ENGINE
@@ -21,14 +21,11 @@ from indicator_service.domain.screening import Matches, Screen, ScreenBody, pars
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, render, requested_format, table_of
 from shared.guard import Caller
 from shared.limits.book import PlanWatcher
-from shared.limits.history import history_window
 from shared.principal import Envelope
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["screener"])
-_FEW = 50
-"""Symbols that are looked at without waiting for one's turn."""
 _EXAMPLE = {
     "expression": "rsi(14) < 30 and close > sma(close, 200)",
     "columns": {"rsi": "rsi(14)", "close": "close"},
@@ -81,11 +78,7 @@ async def screen(
     check_feature(caller, plans, "screener")
     check_feature(caller, plans, "expressions")
     check_indicators(caller, plans, asked.indicators)
-    universe = asked.body.universe
-    if universe is None or len(universe) > _FEW:
-        async with turn(request):
-            matches, missing = await _screened(asked, caller, plans, source)
-    else:
+    async with turn(request, needed=is_large(asked.body.universe)):
         matches, missing = await _screened(asked, caller, plans, source)
     return Response(_written(matches, missing, written), media_type=MEDIA_TYPES[written])
 
@@ -96,8 +89,7 @@ async def _screened(asked: Screen, caller: Envelope, plans: PlanWatcher, source:
     async for part in parts:
         missing |= part.missing
         for bars in part.found.values() if body.as_of and caller.entitled.history_days is not None else ():
-            oldest, newest = bars.days
-            history_window(caller.entitled, plans, oldest=oldest, newest=newest, start=None, end=body.as_of)
+            window_of(caller, plans, bars, None, body.as_of)
         # on a thread: what is fetched meanwhile is the next part
         await asyncio.to_thread(matches.add, part.found.values())
     return matches, missing if body.universe is not None else {}

@@ -1,7 +1,6 @@
 """What an import and an answer cost: a million rows of CSV; 750 bars as Arrow, and as JSON. Part of `make bench-data`."""
 
 import io
-import json
 import statistics
 import tempfile
 import time
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import ceiling, requests_per_second
+from benchmarks.signing import signed
 from data_service.adapters.calendars import calendar_of
 from data_service.adapters.dataset import Dataset
 from data_service.adapters.uploads import Source, read_upload
@@ -22,8 +22,6 @@ from data_service.domain.merging import store
 from data_service.domain.placing import StoredBars
 from data_service.domain.synthetic import universe
 from shared.clock import system_clock
-from shared.limits.plans import Entitlements
-from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
 from tests.support.stack import Stack, running_stack
 
 ROWS = 1_000_000
@@ -33,7 +31,6 @@ REQUESTS = 2_000
 CONNECTIONS = 16
 JSON_BYTES = 105 << 10  # of 750 rows, the largest of the answers
 FORMATS = ("json", "csv", "arrow", "parquet")
-_ALL = Entitlements(indicators="all", batch_series=1)
 
 
 def csv_of(rows: int) -> pl.DataFrame:
@@ -92,15 +89,13 @@ def import_figures(folder: Path) -> list[tuple[str, str]]:
 
 def serving_figures(stack: Stack) -> dict[str, float]:
     """Requests a second of data-service itself, one process, formats taking turns."""
-    keys = json.loads((stack.home / "secrets.json").read_text())["principal_keys"]
-    signer = EnvelopeSigner(KeyRing.parse(keys), system_clock)
-    someone = Principal(kind="user", user_id="bench", tenant_id="bench", tier="premium")
     url = f"{stack.state['urls']['data-service']}/api/v1/bars/AAPL?start_date=2010-03-01&limit=750"
     figures: dict[str, list[float]] = {name: [] for name in FORMATS}
     for _ in range(ROUNDS):
         for name in FORMATS:
-            signed = {HEADER: signer.sign(someone, audience="data-service", entitlements=_ALL)}
-            figures[name].append(requests_per_second(f"{url}&format={name}", signed, REQUESTS, CONNECTIONS))
+            figures[name].append(
+                requests_per_second(f"{url}&format={name}", signed(stack, "data-service"), REQUESTS, CONNECTIONS)
+            )
     return {name: statistics.median(values) for name, values in figures.items()}
 
 

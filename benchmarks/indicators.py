@@ -271,9 +271,10 @@ def main() -> None:
     bars, console = sample("AAPL"), Console()
     figures = medians_us(works_of_rsi(bars))
     console.print(shown(f"RSI, {ROWS} rows of {len(bars):,} bars, to JSON", figures, "floor"))
-    alone = {"service: RSI of 3,270 bars": figures["  of which RSI"], "Polars, eager": figures["Polars, eager: RSI"]}
-    others = {**alone, f"{_PANDAS_TA}, talib off, of {ROWS} bars": pandas_ta_us(bars)}
-    console.print(shown("RSI alone", others, "service: RSI of 3,270 bars"))
+    alone = works_of_rsi(part(bars, slice(len(bars) - ROWS, None)))
+    same = {"service": alone["  of which RSI"], "Polars, eager": alone["Polars, eager: RSI"]}
+    others = {**medians_us(same), f"{_PANDAS_TA}, talib off": pandas_ta_us(bars)}
+    console.print(shown(f"RSI alone, {ROWS} bars on every side", others, "service"))
     console.print(shown(f"MACD, {ROWS} rows, to JSON", medians_us(works_of_macd(bars)), "floor"))
     console.print(shown(f"own candles, {ROWS} bars", medians_us(works_of_candles(bars)), "floor: orjson reads them"))
     console.print(

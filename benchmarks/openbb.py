@@ -3,7 +3,6 @@
 OpenBB is installed for this into an environment of its own, which is thrown away; where it cannot be had, its row says so.
 """
 
-import json
 import os
 import socket
 import statistics
@@ -22,9 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import requests_per_second
-from shared.clock import system_clock
-from shared.limits.plans import Entitlements
-from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
+from benchmarks.signing import signed
 from tests.indicator.samples import sample
 from tests.support.stack import Stack, running_stack
 
@@ -85,14 +82,6 @@ def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
     raise NotToBeHad("it does not start")
 
 
-def signed(stack: Stack) -> dict[str, str]:
-    keys = json.loads((stack.home / "secrets.json").read_text())["principal_keys"]
-    signer = EnvelopeSigner(KeyRing.parse(keys), system_clock)
-    someone = Principal(kind="user", user_id="bench", tenant_id="bench", tier="premium")
-    entitled = Entitlements(indicators="all", batch_series=1)
-    return {HEADER: signer.sign(someone, audience="indicator-service", entitlements=entitled)}
-
-
 def figures_of(stack: Stack, folder: Path) -> dict[str, float | str]:
     rows = candles()
     ours, theirs = orjson.dumps({"bars": rows}), orjson.dumps({"data": rows, "length": 14})
@@ -105,7 +94,7 @@ def figures_of(stack: Stack, folder: Path) -> dict[str, float | str]:
             for _ in range(ROUNDS):
                 figures["OpenBB"].append(requests_per_second(address, {}, THEIRS, CONNECTIONS, theirs))
                 for name, body in (("Kalpi, the same objects", ours), ("Kalpi, columns", columns)):
-                    figures[name].append(requests_per_second(url, signed(stack), OURS, CONNECTIONS, body))
+                    figures[name].append(requests_per_second(url, signed(stack, "indicator-service"), OURS, CONNECTIONS, body))
     except NotToBeHad as reason:
         return {"OpenBB": f"not to be had: {reason}"}
     return {name: statistics.median(values) for name, values in figures.items()}

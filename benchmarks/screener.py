@@ -3,7 +3,6 @@
 Asked of indicator-service directly, one process of each service. Cold: it has no bars yet. Warm: it has, and they are the newest.
 """
 
-import json
 import os
 import statistics
 import tempfile
@@ -14,12 +13,10 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.signing import signed
 from data_service.adapters.calendars import calendar_of
 from data_service.adapters.parquet import write_dataset
 from data_service.domain.synthetic import universe
-from shared.clock import system_clock
-from shared.limits.plans import Entitlements
-from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
 from tests.support.stack import Stack, running_stack
 
 SYMBOLS, YEARS = 5_000, 5
@@ -27,19 +24,11 @@ SCREEN = "rsi(14) < 30 and close > sma(close, 200)"
 ROUNDS = 9
 
 
-def signed(stack: Stack) -> dict[str, str]:
-    keys = json.loads((stack.home / "secrets.json").read_text())["principal_keys"]
-    signer = EnvelopeSigner(KeyRing.parse(keys), system_clock)
-    someone = Principal(kind="user", user_id="bench", tenant_id="bench", tier="premium")
-    entitled = Entitlements(indicators="all", batch_series=1, features=("screener", "expressions"))
-    return {HEADER: signer.sign(someone, audience="indicator-service", entitlements=entitled)}
-
-
 def screened(client: httpx.Client, stack: Stack) -> tuple[float, dict[str, int]]:
     """Milliseconds, and what was counted."""
     url = f"{stack.state['urls']['indicator-service']}/api/v1/screener"
     began = time.perf_counter()
-    answer = client.post(url, json={"expression": SCREEN}, headers=signed(stack))
+    answer = client.post(url, json={"expression": SCREEN}, headers=signed(stack, "indicator-service"))
     taken = (time.perf_counter() - began) * 1e3
     answer.raise_for_status()
     return taken, {name: answer.json()[name] for name in ("evaluated", "matched", "unknown")}

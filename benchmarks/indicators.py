@@ -32,7 +32,6 @@ from indicator_service.domain.candles import parse_candles
 from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME
 from indicator_service.domain.engine import compute
 from indicator_service.domain.expressions import expression_of
-from indicator_service.domain.inputs import series_of
 from indicator_service.domain.request import IndicatorRequest, parse_request
 from indicator_service.domain.rows import json_rows
 from indicator_service.domain.series import Bars
@@ -65,10 +64,8 @@ def medians_us(works: Mapping[str, Work]) -> dict[str, float]:
 
 def answered(request: IndicatorRequest, bars: Bars) -> bytes:
     """As the route does it, once the request is parsed and the bars are there."""
-    parameters = request.parameters
     scope = Scope(request, bars, HistoryWindow(request.wanted.start, None, clamped=False), "premium")
-    inputs = [series_of(bars, name) for name in parameters.series]
-    return scope.document(compute(parameters.indicator, bars, inputs, parameters.values))
+    return scope.document(request.parameters.computed(bars))
 
 
 def works_of_rsi(bars: Bars) -> dict[str, Work]:
@@ -134,10 +131,7 @@ def works_of_candles(bars: Bars) -> dict[str, Work]:
 
     def sent(body: bytes) -> bytes:
         request, own = parse_candles(CATALOGUE["rsi"], body)
-        parameters = request.parameters
-        inputs = [series_of(own, name) for name in parameters.series]
-        outputs = compute(parameters.indicator, own, inputs, parameters.values)
-        return Scope(request, own, _WHOLE, "premium").document(outputs)
+        return Scope(request, own, _WHOLE, "premium").document(request.parameters.computed(own))
 
     return {
         "floor: orjson reads them": lambda: orjson.loads(objects),

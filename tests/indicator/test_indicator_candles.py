@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.candles import MOST_BARS, parse_candles
 from indicator_service.domain.catalogue import CATALOGUE, TALIB, Indicator
-from indicator_service.domain.engine import compute
-from indicator_service.domain.inputs import series_of
 from shared.errors import InvalidInput
 from shared.limits.history import HistoryWindow
 from tests.indicator.samples import COLUMNS, any_parameters, part, rows_of, sample, seeded, ta_lib
@@ -32,8 +30,7 @@ def candles(count: int, *columns: str) -> list[dict[str, Any]]:
 
 def answer(indicator: Indicator, body: dict[str, Any]) -> dict[str, Any]:
     request, bars = parse_candles(indicator, orjson.dumps(body))
-    inputs = [series_of(bars, name) for name in request.parameters.series]
-    outputs = compute(indicator, bars, inputs, request.parameters.values)
+    outputs = request.parameters.computed(bars)
     document: dict[str, Any] = orjson.loads(Scope(request, bars, EVERYTHING, "any").document(outputs))
     return document
 

@@ -143,10 +143,10 @@ def test_a_value_comes_from_the_bars_up_to_its_own(indicator: Indicator) -> None
     random_ = seeded(indicator.name)
     bars = walk(3, 900)
     for parameters in (defaults(indicator), any_parameters(indicator, random_), any_parameters(indicator, random_)):
-        whole = compute(indicator, bars, [series_of(bars, name) for name in parameters.series], parameters.values)
+        whole = parameters.computed(bars)
         for cut in (1, 2, *random_.sample(range(3, 900), 6)):
             until = part(bars, slice(cut))
-            known = compute(indicator, until, [series_of(until, name) for name in parameters.series], parameters.values)
+            known = parameters.computed(until)
             for name, column in known.columns.items():
                 np.testing.assert_array_equal(column, whole.columns[name][:cut])
 

@@ -11,11 +11,8 @@ from hypothesis import strategies as st
 
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.catalogue import CATALOGUE, NAMED, TALIB
-from indicator_service.domain.engine import Outputs, compute, takes_long
-from indicator_service.domain.inputs import series_of
 from indicator_service.domain.request import Parameters, parse_request
 from indicator_service.domain.rows import json_rows, table_columns
-from indicator_service.domain.series import Bars
 from shared.formats import table_of
 from shared.limits.history import HistoryWindow
 from tests.indicator.samples import any_parameters, defaults, part, rows_of, sample, seeded, ta_lib
@@ -24,18 +21,13 @@ from tests.support.sample import SYMBOLS
 COLUMNS = ("open", "high", "low", "close")
 
 
-def computed(parameters: Parameters, bars: Bars) -> Outputs:
-    inputs = [series_of(bars, name) for name in parameters.series]
-    return compute(parameters.indicator, bars, inputs, parameters.values)
-
-
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_values_are_ta_libs_to_the_last_bit(symbol: str) -> None:
     """Every function, at the defaults and for three random sets of parameters."""
     bars, random_ = sample(symbol), seeded(symbol)
     for indicator in TALIB.values():
         for parameters in (defaults(indicator), *(any_parameters(indicator, random_) for _ in range(3))):
-            outputs = computed(parameters, bars)
+            outputs = parameters.computed(bars)
             for name, expected in zip(indicator.outputs, ta_lib(parameters, bars), strict=True):
                 assert outputs.columns[name].dtype == expected.dtype
                 np.testing.assert_array_equal(outputs.columns[name], expected, err_msg=f"{parameters}")
@@ -45,7 +37,7 @@ def test_values_are_ta_libs_to_the_last_bit(symbol: str) -> None:
 def test_a_few_bars_are_enough_to_answer_and_too_few_for_a_value(count: int) -> None:
     bars = part(sample("FB"), slice(count))
     for indicator in CATALOGUE.values():
-        outputs = computed(defaults(indicator), bars)
+        outputs = defaults(indicator).computed(bars)
         rows = orjson.loads(json_rows(bars, outputs, slice(0, count), include_ohlc=False))
         assert len(rows) == count
         if indicator.lookback(indicator.defaults) >= count:
@@ -57,15 +49,15 @@ def test_a_period_at_its_bound_has_no_value_and_is_no_danger() -> None:
     for indicator in CATALOGUE.values():
         longest = {p.name: int(p.maximum or 0) - (p.name == "fast_period") for p in indicator.parameters if p.type == "int"}
         if longest:
-            outputs = computed(Parameters(indicator, indicator.defaults | longest, indicator.series_defaults), bars)
+            outputs = Parameters(indicator, indicator.defaults | longest, indicator.series_defaults).computed(bars)
             assert all(len(column) == len(bars) for column in outputs.columns.values())
             assert outputs.begin > len(bars) or indicator.name in {"mavp", *NAMED}
 
 
 def test_a_call_that_looks_at_long_windows_of_many_bars_is_left_to_a_thread() -> None:
     percentile, bars = CATALOGUE["percentile"], sample("AAPL")
-    assert not takes_long(percentile, bars, percentile.defaults)
-    assert takes_long(percentile, bars, percentile.defaults | {"time_period": 10_000})
+    assert not defaults(percentile).takes_long(bars)
+    assert Parameters(percentile, percentile.defaults | {"time_period": 10_000}, percentile.series_defaults).takes_long(bars)
 
 
 @given(
@@ -79,7 +71,7 @@ def test_rows_are_the_bytes_of_orjson_on_dicts_and_the_values_of_every_format(
     *, name: str, first: int, length: int, descending: bool, include_ohlc: bool
 ) -> None:
     bars, indicator = sample("FB"), CATALOGUE[name]
-    outputs = computed(defaults(indicator), bars)
+    outputs = defaults(indicator).computed(bars)
     end = min(first + length, len(bars))
     rows = slice(end - 1, first - 1 if first else None, -1) if descending and end > first else slice(first, end)
     ohlc = list(zip(*(getattr(bars, column).tolist() for column in COLUMNS), strict=True)) if include_ohlc else [()] * len(bars)
@@ -93,7 +85,7 @@ def test_rows_are_the_bytes_of_orjson_on_dicts_and_the_values_of_every_format(
 
 
 def test_whole_numbers_stay_whole_in_a_table() -> None:
-    outputs = computed(defaults(CATALOGUE["supertrend"]), sample("FB"))
+    outputs = defaults(CATALOGUE["supertrend"]).computed(sample("FB"))
     table = table_of(table_columns(sample("FB"), outputs, slice(0, 20), include_ohlc=False))
     assert table.schema == {"date": pl.Date, "supertrend": pl.Float64, "trend": pl.Int32}
     assert table["trend"].null_count() == outputs.begin
@@ -113,7 +105,7 @@ def test_a_value_is_the_same_whatever_the_range_the_page_and_the_order(
     *, start: Any, end: Any, limit: int, order: str, name: str
 ) -> None:
     bars, indicator = sample("FB"), CATALOGUE[name]
-    outputs = computed(defaults(indicator), bars)
+    outputs = defaults(indicator).computed(bars)
     whole = dict(zip(bars.iso_dates, rows_of(outputs, outputs.begin), strict=True))
     if start and end and start > end:
         start, end = end, start

@@ -17,6 +17,7 @@ from indicator_service.api.schemas import CatalogueAnswer, IndicatorAnswer
 from indicator_service.app import NAME, create_app
 from indicator_service.domain.catalogue import CATALOGUE, TALIB
 from indicator_service.domain.ports import BarSource
+from indicator_service.domain.request import Parameters
 from indicator_service.domain.series import Bars
 from indicator_service.settings import Settings
 from shared.limits.plans import Entitlements
@@ -302,7 +303,7 @@ async def test_an_explanation_says_what_the_run_then_does(
 async def test_an_explanation_is_refused_where_the_run_would_be_and_computes_nothing(
     client: httpx.AsyncClient, free: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indicator_service.api.routes.compute", None)
+    monkeypatch.setattr(Parameters, "computed", None)
     assert (await client.get("/api/v1/indicators/rsi?symbol=AAPL&explain=true", headers=free)).status_code == 403
     assert (await client.get("/api/v1/indicators/rsi?symbol=AAPL&explain=true&time_period=1")).status_code == 422
     assert (await client.get("/api/v1/indicators/rsi?symbol=NOPE&explain=true")).status_code == 404

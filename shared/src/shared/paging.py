@@ -63,16 +63,16 @@ def page_of(dates: npt.NDArray[np.datetime64], asked: Range, zone: str | None = 
     Raises InvalidInput for a cursor of another request, `DataChanged` for one of other data.
     """
     numbers = dates.view(np.int64)
-    first = 0 if asked.start is None else int(np.searchsorted(numbers, first_moment(asked.start, zone)))
+    first = 0 if asked.start is None else int(numbers.searchsorted(first_moment(asked.start, zone)))
     end = len(dates)
     if asked.end is not None and asked.end < date.max:  # which has no day after it, and no bar
-        end = int(np.searchsorted(numbers, first_moment(asked.end + timedelta(days=1), zone)))
+        end = int(numbers.searchsorted(first_moment(asked.end + timedelta(days=1), zone)))
     if asked.cursor is not None:
         last = _decode(asked.cursor, asked)
         if asked.order == "asc":
-            first = max(first, int(np.searchsorted(numbers, last, "right")))
+            first = max(first, int(numbers.searchsorted(last, "right")))
         else:
-            end = min(end, int(np.searchsorted(numbers, last)))
+            end = min(end, int(numbers.searchsorted(last)))
     end = max(first, end)
     if end - first <= asked.limit:
         return Page(first, end, asked.order, None)

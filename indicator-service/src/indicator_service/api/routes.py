@@ -16,9 +16,8 @@ from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, Indic
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.candles import parse_candles
 from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
-from indicator_service.domain.engine import LONG_NS, Outputs, compute
 from indicator_service.domain.indicator import Functions, Indicator
-from indicator_service.domain.inputs import series_of
+from indicator_service.domain.outputs import Outputs
 from indicator_service.domain.request import IndicatorRequest, Parameters, parse_request
 from indicator_service.domain.results import Results
 from indicator_service.domain.saving import CustomIndicators
@@ -75,7 +74,7 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     scope = Scope(asked, bars, window, caller.principal.tier)
     results: Results = request.app.state.results
     work = scope.work(written)
-    guess = asked.parameters.cost * len(bars) > LONG_NS
+    guess = asked.parameters.takes_long(bars)
     is_own = used_own or indicator.type == "custom"
     if asked.explain:
         cached = not is_own and await results.is_kept(scope.result_key(written), work, guess=guess)
@@ -160,9 +159,5 @@ async def _found(request: Request, caller: Envelope, custom: CustomIndicators, n
 
 
 async def _computed(parameters: Parameters, bars: Bars) -> Outputs:
-    def outputs() -> Outputs:
-        inputs = [series_of(bars, series_type) for series_type in parameters.series]
-        return compute(parameters.indicator, bars, inputs, parameters.values)
-
     # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
-    return await asyncio.to_thread(outputs) if parameters.cost * len(bars) > LONG_NS else outputs()
+    return await asyncio.to_thread(parameters.computed, bars) if parameters.takes_long(bars) else parameters.computed(bars)

@@ -13,8 +13,8 @@ import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from indicator_service.domain.catalogue import find
-from indicator_service.domain.engine import Outputs, compute
 from indicator_service.domain.inputs import check_affordable, series_of
+from indicator_service.domain.outputs import Outputs
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol, parse_parameters
 from indicator_service.domain.series import Bars, Floats
@@ -252,4 +252,4 @@ def computed(construct: Construct) -> Iterator[tuple[Item, Parameters, Outputs]]
             if name not in series:
                 series[name] = series_of(bars, name)
             inputs.append(series[name])
-        yield item, parameters, compute(parameters.indicator, bars, inputs, parameters.values)
+        yield item, parameters, parameters.computation(bars, inputs)

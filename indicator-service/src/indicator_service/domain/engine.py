@@ -14,7 +14,7 @@ from indicator_service.domain.series import Bars, Floats
 from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES, Value
 from indicator_service.domain.warmup import bars_to_forget
 
-__all__ = ["LONG_NS", "RUN_COST", "Column", "Outputs", "TalibCall", "compute", "runs_of", "takes_long"]
+__all__ = ["LONG_NS", "RUN_COST", "Column", "Outputs", "TalibCall", "compute", "runs_of"]
 
 LONG_NS = 5_000_000
 """Nanoseconds of a computation that others are not to wait for."""
@@ -37,11 +37,6 @@ def compute(indicator: Indicator, bars: Bars, inputs: Sequence[Floats], values: 
     Always over the whole history: a value does not depend on the range that was asked for.
     """
     return indicator.work.bound(values)(bars, inputs)
-
-
-def takes_long(indicator: Indicator, bars: Bars, values: Mapping[str, Value]) -> bool:
-    """Whether to compute on a thread: TA-Lib lets go of the interpreter, so that others are answered meanwhile."""
-    return len(bars) * indicator.work.cost(values) > LONG_NS
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -82,7 +77,7 @@ class TalibCall:
         def computed(bars: Bars, free: Sequence[Floats]) -> Outputs:
             given = iter(free)
             arrays = [next(given) if column is None else getattr(bars, column) for column in inputs]
-            return self._over(arrays, free, arguments, lookback)
+            return self._over(arrays, [series for series in free if not bars.owns(series)], arguments, lookback)
 
         return computed
 

@@ -9,10 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
+from indicator_service.domain.engine import LONG_NS
 from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
-from indicator_service.domain.indicator import Functions, Indicator, Value
-from indicator_service.domain.inputs import SERIES_TYPES, columns_of, cost_of, parse_series, required_of, used_by
+from indicator_service.domain.indicator import Computation, Functions, Indicator, Value
+from indicator_service.domain.inputs import SERIES_TYPES, columns_of, cost_of, parse_series, required_of, series_of, used_by
+from indicator_service.domain.outputs import Outputs
 from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased
+from indicator_service.domain.series import Bars
 from shared.errors import InvalidInput
 from shared.formats import Format, FormatChoice
 from shared.paging import Order
@@ -61,7 +64,7 @@ class Query(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parameters:
     """What is computed: `values` by the names of the indicator's own parameters, `series` what `inputs.series_of` makes its free
     inputs of."""
@@ -70,15 +73,25 @@ class Parameters:
     values: Mapping[str, Value]
     series: tuple[str, ...]
 
-    @property
+    @cached_property
     def shown(self) -> dict[str, Value]:
         return {**self.values, **dict(zip(self.indicator.series_parameters, self.series, strict=True))}
 
-    @property
+    @cached_property
     def columns(self) -> set[str]:
         """Of the bars, those it is computed on."""
         fixed = {name for name in self.indicator.inputs if name is not None}
         return fixed.union(*(columns_of(series_type) for series_type in self.series))
+
+    @cached_property
+    def computation(self) -> Computation:
+        """Takes the bars, and what `inputs.series_of` makes of `series`."""
+        return self.indicator.work.bound(self.values)
+
+    def computed(self, bars: Bars) -> Outputs:
+        """Always over the whole history: a value does not depend on the range that was asked for. Raises InvalidExpression where
+        an input would cost too much."""
+        return self.computation(bars, [series_of(bars, series_type) for series_type in self.series])
 
     @property
     def label(self) -> str:
@@ -86,7 +99,7 @@ class Parameters:
         series = [] if self.series == self.indicator.series_defaults else self.series
         return f"{self.indicator.name}({','.join(map(str, (*self.values.values(), *series)))})"
 
-    @property
+    @cached_property
     def warmup(self) -> int | None:
         """Bars before a value after which it no longer depends on where the bars began; None when it always does."""
         own = self.indicator.warmup(self.values)
@@ -103,10 +116,14 @@ class Parameters:
         """The indicators that it and its inputs are made with."""
         return (*self.indicator.uses, *(used for series_type in self.series for used in used_by(series_type)))
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """About how many nanoseconds a bar it takes, at most."""
         return self.indicator.work.cost(self.values) + sum(map(cost_of, self.series))
+
+    def takes_long(self, bars: Bars) -> bool:
+        """Whether to compute on a thread: TA-Lib lets go of the interpreter, so that others are answered meanwhile."""
+        return len(bars) * self.cost > LONG_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +164,7 @@ class IndicatorRequest:
     def effort(self) -> object:
         return self.name, tuple(self.parameters.values.values()), self.parameters.series
 
-    @property
+    @cached_property
     def subject(self) -> Mapping[str, Any]:
         return {"indicator": self.parameters.indicator.name, "parameters": self.parameters.shown}
 

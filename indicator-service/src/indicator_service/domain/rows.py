@@ -29,19 +29,24 @@ def json_rows(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) 
     if not len(dates):
         return b"[]"
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)
-    first, *others = (b'"%b":' % name.encode() for name in columns)
-    numbers = _numbers(columns, rows, outputs)
-    commas = np.flatnonzero(np.frombuffer(numbers, np.uint8) == ord(","))
-    for at in range(len(others)):  # those inside a row become 0, 1 …, for each is replaced by another name
-        np.frombuffer(numbers, np.uint8)[commas[at :: len(columns)]] = at
-    head = _OPENING + dates[:1].tobytes() + b'",' + first
-    written = bytearray().join((b"[", head, numbers.replace(b",", b"}," + head), b"}]"))
-    for at, name in enumerate(others):
-        written = written.replace(bytes((at,)), b"," + name)
-    # so far every row has the first one's date; a row begins behind a comma, and each before it has grown by the same
-    places = commas[len(others) :: len(columns)]
-    grown = len(head) + 1 + sum(map(len, others))
-    places = places + np.arange(grown + 2 + len(_OPENING), grown * len(dates) + 2 + len(_OPENING), grown)
+    first, *others = [b',"%b":' % name.encode() for name in columns]
+    written = _numbers(columns, rows, outputs)
+    numbers = np.frombuffer(written, np.uint8)
+    commas = (numbers == ord(",")).nonzero()[0]
+    ends = commas[len(others) :: len(columns)]
+    end = b","
+    if others:  # the commas inside a row become 1, 2 … and the one behind it 0, for each is replaced by something else
+        numbers[ends], end = 0, b"\0"
+        for at in range(len(others)):
+            numbers[commas[at :: len(columns)]] = at + 1
+        for at, name in enumerate(others, 1):
+            written = written.replace(bytes((at,)), name)
+    head = _OPENING + b'%b"%b' % (dates[0].tobytes(), first)
+    written = bytearray().join((b"[", head, written.replace(end, b"}," + head), b"}]"))
+    # so far every row has the first one's date; a row begins behind the comma of the one before, and each has grown by the same
+    grown = len(head) + 1 + sum(map(len, others)) - len(others)
+    begin = grown + 2 + len(_OPENING)
+    places = ends + np.arange(begin, begin + grown * (len(dates) - 1), grown)
     np.ndarray((len(written) - dates.itemsize + 1,), dates.dtype, written, strides=(1,))[places] = dates[1:]
     return bytes(written)
 
@@ -49,7 +54,7 @@ def json_rows(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) 
 def _numbers(columns: Mapping[str, Column], rows: slice, outputs: Outputs) -> bytearray:
     """The values of each row, one row after the other, with commas between."""
     shown = [column[rows] for column in columns.values()]
-    if all(column.dtype.kind == "f" for column in shown):
+    if {column.dtype.kind for column in shown} == {"f"}:
         return bytearray(_array(shown[0] if len(shown) == 1 else np.stack(shown, axis=1).ravel()))
     values = [b""] * (len(shown[0]) * len(shown))
     for at, (name, column) in enumerate(zip(columns, shown, strict=True)):

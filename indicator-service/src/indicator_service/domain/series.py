@@ -39,6 +39,10 @@ class Bars:
     def has(self, columns: Collection[str]) -> bool:
         return all(len(getattr(self, name)) == len(self) for name in columns)
 
+    def owns(self, series: Floats) -> bool:
+        """Whether it is one of these columns itself: what they hold was let in as finite numbers alone."""
+        return series is self.close or series is self.high or series is self.low or series is self.open or series is self.volume
+
     @property
     def days(self) -> tuple[Date, Date]:
         """Of the symbol's first bar and its newest one; there is at least one, or `newest`."""

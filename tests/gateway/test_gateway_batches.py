@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from gateway.app import create_app
 from gateway.domain.bodies import SMALL, BodyRoom, HeldBody
+from gateway.domain.errors import TooLargeAtOnce
 from shared.errors import Unavailable
 from shared.events import EventBus
 from tests.gateway.conftest import Origin, settings_for
@@ -17,6 +18,12 @@ from tests.support.asgi import running
 
 BATCH = "/api/v1/indicators/batch"
 MIB = 1 << 20
+
+
+def held(room: BodyRoom, account: str) -> HeldBody:
+    one = HeldBody(room)
+    one.account = account
+    return one
 
 
 def body(*sizes: int) -> bytes:
@@ -89,24 +96,38 @@ async def test_without_room_a_large_body_is_refused_and_a_small_one_is_not(
     redis: Redis, bus: EventBus, origin: Origin, origin_url: str, redis_url: str, nats_url: str
 ) -> None:
     headers, _ = origin.new_person("wide")
-    async with running(create_app(settings_for(origin_url, redis_url, nats_url, held_body_mb=1))) as gateway:
+    async with running(create_app(settings_for(origin_url, redis_url, nats_url, held_body_mb=2))) as gateway:
         large = await gateway.post(BATCH, headers=headers, content=body(1).ljust(2 * MIB))
         assert "retry-after" in large.headers
-        problem(large, 503)
+        assert problem(large, 429)["violated-policies"] == ["bodies"]
         for _ in range(3):  # what was held is given back
             assert (await gateway.post(BATCH, headers=headers, content=body(1).ljust(MIB))).status_code == 200
 
 
 def test_room_is_taken_by_what_is_large_and_given_back_once() -> None:
     room = BodyRoom(100)
-    first, second = HeldBody(room), HeldBody(room)
+    first, second, third = held(room, "ann"), held(room, "bob"), held(room, "cid")
     first.take(SMALL)
-    second.take(SMALL + 60)
+    second.take(SMALL + 50)
     first.take(40)
+    third.take(SMALL + 10)
     with pytest.raises(Unavailable):
-        first.take(1)
+        third.take(1)
     second.give_back()
     second.give_back()
-    first.take(60)
+    third.take(40)
+    first.take(10)
     with pytest.raises(Unavailable):
-        first.take(1)
+        held(room, "bob").take(SMALL + 1)
+
+
+def test_an_account_takes_at_most_half_of_the_room() -> None:
+    room = BodyRoom(100)
+    first, second, other = held(room, "ann"), held(room, "ann"), held(room, "bob")
+    first.take(SMALL + 30)
+    second.take(SMALL + 20)
+    with pytest.raises(TooLargeAtOnce):
+        second.take(1)
+    other.take(SMALL + 50)
+    first.give_back()
+    second.take(30)

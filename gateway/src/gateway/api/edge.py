@@ -93,6 +93,7 @@ class Edge:
             await self._forward(route, exchange, await self._outgoing(route, exchange, held, self._nobody, None))
             return
         principal = await self._authenticate(exchange)
+        held.account = principal.tenant_id or principal.user_id
         plan = self._admission.plan_of(principal)
         request = await self._outgoing(route, exchange, held, principal, plan.entitlements)
         if route.access == "account":

@@ -48,7 +48,7 @@ class Exchange:
         return b", ".join(values) if values else None
 
     async def body(self, most: int, held: HeldBody) -> bytes:
-        """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes; Unavailable without room to hold it."""
+        """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes; as `held` raises without room."""
         self._declared(most)
         pieces = []
         try:

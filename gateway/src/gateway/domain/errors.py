@@ -6,7 +6,8 @@ Forbidden
 └── NoPlan
 RateLimited
 ├── OverLimit            with the RateLimit fields
-└── TooManyAtOnce
+├── TooManyAtOnce
+└── TooLargeAtOnce
 TooLarge
 └── BodyTooLarge
 """
@@ -17,7 +18,7 @@ from shared.errors import Forbidden, RateLimited, TooLarge, Unauthenticated
 from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Decision
 
-__all__ = ["BadCredential", "BodyTooLarge", "NoPlan", "OverLimit", "TooManyAtOnce"]
+__all__ = ["BadCredential", "BodyTooLarge", "NoPlan", "OverLimit", "TooLargeAtOnce", "TooManyAtOnce"]
 
 
 class BadCredential(Unauthenticated):
@@ -45,6 +46,11 @@ class OverLimit(RateLimited):
 class TooManyAtOnce(RateLimited):
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit} requests at once", 1, ["concurrency"])
+
+
+class TooLargeAtOnce(RateLimited):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the large requests of an account take at most {most} bytes at once", 1, ["bodies"])
 
 
 class BodyTooLarge(TooLarge):

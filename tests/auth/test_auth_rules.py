@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_service.api.schemas import LoginForm, PasswordChange, RefreshBody, RegisterBody
+from auth_service.api.schemas.accounts import PasswordChange, RegisterBody
+from auth_service.api.schemas.sessions import LoginForm, RefreshBody
 from auth_service.domain.accounts import NewUser
 from auth_service.domain.errors import TooManyGuesses
 from auth_service.domain.guessing import FORGET_AFTER, guess_key, refuse_while_waiting, wait_after

@@ -12,7 +12,7 @@ from auth_service.adapters.argon2 import Argon2Hasher
 from auth_service.adapters.nats import AuthFacts
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.adapters.tokens import SignedTokens
-from auth_service.api import admin, internal, routes
+from auth_service.api import accounts, admin_users, api_keys, internal, sessions
 from auth_service.api.dependencies import Services
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.guessing import PasswordGate
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
             await end_task(relaying)
 
     checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check}
-    routers = [routes.router, admin.router, internal.internal, internal.well_known]
+    routers = [accounts.router, sessions.router, api_keys.router, admin_users.router, internal.internal, internal.well_known]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
 

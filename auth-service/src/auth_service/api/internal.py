@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from auth_service.api.dependencies import Domain
-from auth_service.api.schemas import ApiKeyQuestion, KeySet, ResolveBody, ResolvedAnswer
+from auth_service.api.schemas.internal import ApiKeyQuestion, KeySet, ResolveBody, ResolvedAnswer
 
 __all__ = ["internal", "well_known"]
 

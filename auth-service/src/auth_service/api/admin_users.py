@@ -5,7 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from auth_service.api.dependencies import After, Domain, From, Limit, user_id_of
-from auth_service.api.schemas import AdminChange, UserAnswer, UserPage
+from auth_service.api.schemas.accounts import UserAnswer
+from auth_service.api.schemas.admin_users import AdminChange, UserPage
 from shared.guard import require_role
 
 __all__ = ["router"]

@@ -1,0 +1,34 @@
+"""Registering, and one's own account."""
+
+from fastapi import APIRouter
+
+from auth_service.api.dependencies import Domain, From, UserId
+from auth_service.api.schemas.accounts import EmailChange, PasswordChange, RegisterBody, UserAnswer
+from auth_service.domain.accounts import NewUser
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
+
+
+@router.post("/register", status_code=201, summary="Become a user")
+async def register(body: RegisterBody, domain: Domain, origin: From) -> UserAnswer:
+    """Of the tier `free`, always."""
+    user = await domain.accounts.register(NewUser(body.username, body.email, body.password), origin)
+    return UserAnswer.model_validate(user)
+
+
+@router.get("/me", summary="Who you are")
+async def me(user_id: UserId, domain: Domain) -> UserAnswer:
+    return UserAnswer.model_validate(await domain.accounts.get(user_id))
+
+
+@router.patch("/me", summary="Change your e-mail address")
+async def change_me(body: EmailChange, user_id: UserId, domain: Domain, origin: From) -> UserAnswer:
+    return UserAnswer.model_validate(await domain.accounts.change(user_id, {"email": body.email}, origin))
+
+
+@router.post("/password", status_code=204, summary="Change your password")
+async def change_password(body: PasswordChange, user_id: UserId, domain: Domain, origin: From) -> None:
+    """Ends every session, this one too; keys stay."""
+    await domain.accounts.change_password(user_id, body.current_password, body.new_password, origin)

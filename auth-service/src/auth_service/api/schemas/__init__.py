@@ -1,0 +1,1 @@
+"""What clients send and get, a module for each router."""

@@ -1,0 +1,51 @@
+"""Of what the gateway asks."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from auth_service.api.schemas.common import Answer, Body
+
+__all__ = ["ApiKeyQuestion", "KeySet", "PublicKey", "ResolveBody", "ResolvedAnswer", "SessionQuestion"]
+
+
+class ApiKeyQuestion(Body):
+    kind: Literal["api_key"]
+    key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class SessionQuestion(Body):
+    kind: Literal["session"]
+    user_id: UUID
+    session_id: UUID
+
+
+ResolveBody = Annotated[ApiKeyQuestion | SessionQuestion, Field(discriminator="kind")]
+
+
+class ResolvedAnswer(Answer):
+    user_id: UUID
+    tenant_id: UUID
+    tier: str
+    roles: tuple[str, ...]
+    scopes: tuple[str, ...]
+    session_id: UUID | None
+    key_id: UUID | None
+    expires_at: datetime | None
+
+
+class PublicKey(BaseModel):
+    """RFC 8037, section 2; `kid` is the thumbprint of RFC 7638."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    alg: Literal["EdDSA"]
+    use: Literal["sig"]
+    kid: str
+    x: str
+
+
+class KeySet(BaseModel):
+    keys: list[PublicKey]

@@ -1,0 +1,36 @@
+"""Logging in, staying logged in, logging out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+
+from auth_service.api.dependencies import Domain, From, NotStored, UserId
+from auth_service.api.schemas.sessions import LoginForm, RefreshBody, TokenAnswer
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
+
+
+@router.post("/login", dependencies=[NotStored], summary="Log in with a password")
+async def login(form: Annotated[LoginForm, Form()], domain: Domain, origin: From) -> TokenAnswer:
+    """An access token for 15 minutes and a refresh token for the next one. From the fourth failure on, wait."""
+    return TokenAnswer.model_validate(await domain.sessions.login(form.username, form.password, origin))
+
+
+@router.post("/refresh", dependencies=[NotStored], summary="Exchange a refresh token for the next")
+async def refresh(body: RefreshBody, domain: Domain, origin: From) -> TokenAnswer:
+    """A token is spent once. A lost answer may be asked for again within 10 s; later, reuse ends the session."""
+    return TokenAnswer.model_validate(await domain.sessions.refresh(body.refresh_token, origin))
+
+
+@router.post("/logout", status_code=204, summary="End the session of a refresh token")
+async def logout(body: RefreshBody, domain: Domain, origin: From) -> None:
+    """Also when the token was spent before; no error when nobody has it."""
+    await domain.sessions.logout(body.refresh_token, origin)
+
+
+@router.post("/logout-all", status_code=204, summary="End every session of yours")
+async def logout_all(user_id: UserId, domain: Domain, origin: From) -> None:
+    """Keys stay."""
+    await domain.sessions.logout_all(user_id, origin)

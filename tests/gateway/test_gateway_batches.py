@@ -1,5 +1,7 @@
 """Batches at the edge: counted before they are paid for, and large bodies held only as long as there is room."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -18,6 +20,11 @@ from tests.support.asgi import running
 
 BATCH = "/api/v1/indicators/batch"
 MIB = 1 << 20
+
+
+def faults(answer: httpx.Response) -> list[dict[str, Any]]:
+    errors: Any = problem(answer, 422)["errors"]
+    return list(errors)
 
 
 def held(room: BodyRoom, account: str) -> HeldBody:
@@ -77,6 +84,46 @@ async def test_each_route_has_its_own_largest_body(gateway: httpx.AsyncClient, o
     assert (await gateway.post(path, headers=headers, content=padded)).status_code == 200
     assert len(origin.bodies[-1]) == most
     problem(await gateway.post(path, headers=headers, content=padded + b" "), 413)
+
+
+async def test_what_can_be_no_batch_of_a_tier_is_not_read(gateway: httpx.AsyncClient, origin: Origin) -> None:
+    """Reading it would take many times the room of its bytes, and stop everybody else meanwhile."""
+    headers, _ = origin.new_person("tiny")
+    filled = b",".join([b"[]"] * MIB)
+    for junk in (filled, b'{"indicators":[{"x":[' + filled + b"]}]}", b",".join([b"1.5"] * MIB)):
+        refused = await gateway.post(BATCH, headers=headers, content=b'{"constructs":[' + junk + b"]}")
+        assert faults(refused)[0]["type"] == "too_long"
+    crowd = body(20_000)
+    assert len(crowd) > SMALL
+    assert faults(await gateway.post(BATCH, headers=headers, content=crowd))[0]["loc"] == ["body", "constructs"]
+    assert not origin.calls
+
+
+async def test_a_body_that_is_still_coming_takes_one_of_the_requests_at_a_time(
+    gateway: httpx.AsyncClient, origin: Origin
+) -> None:
+    headers, _ = origin.new_person("tiny")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield body(1)
+        begun.set()
+        await go_on.wait()
+        yield b" "
+
+    first = asyncio.create_task(gateway.post(BATCH, headers=headers, content=slow()))
+    async with asyncio.timeout(10):
+        await begun.wait()  # the gateway has asked for more of it
+    second = await gateway.post(BATCH, headers=headers, content=body(1))
+    assert problem(second, 429)["violated-policies"] == ["concurrency"]
+    go_on.set()
+    assert (await first).status_code == 200
+
+
+async def test_a_get_has_no_body(gateway: httpx.AsyncClient, origin: Origin) -> None:
+    headers, _ = origin.new_person("wide")
+    problem(await gateway.request("GET", "/api/v1/bars/IBM", headers=headers, content=b" "), 413)
+    assert (await gateway.request("GET", "/api/v1/bars/IBM", headers=headers)).status_code == 200
 
 
 async def test_a_large_body_is_not_read_of_whom_nobody_knows(gateway: httpx.AsyncClient) -> None:

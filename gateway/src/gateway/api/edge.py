@@ -34,7 +34,6 @@ __all__ = ["Edge"]
 _PIECE_S = 30.0
 """How long a client may take to read 64 KiB; one that takes longer would hold a connection to a service."""
 
-_BIG_BATCH = 256 << 10
 _log = get_logger("edge")
 _HANDED_ON = ("accept", "content-type")
 """All of a client's headers that a service sees; who the client is, it learns from the signed principal alone."""
@@ -95,26 +94,30 @@ class Edge:
         principal = await self._authenticate(exchange)
         held.account = principal.tenant_id or principal.user_id
         plan = self._admission.plan_of(principal)
+        if route.access == "data" and exchange.method != "GET":
+            # its slot first: what waits for a body, or counts in it, is one of the requests that a caller may have at a time
+            async with self._admission.slot(principal, plan):
+                request = await self._outgoing(route, exchange, held, principal, plan.entitlements)
+                day_cost = await self._cost_of(request, plan) if route.batch and exchange.method == "POST" else 1
+                await self._spend(exchange, principal, plan, day_cost)
+                await self._forward(route, exchange, request)
+            return
         request = await self._outgoing(route, exchange, held, principal, plan.entitlements)
         if route.access == "account":
             await self._forward(route, exchange, request)
-        elif exchange.method == "GET" and route.is_free(exchange.query):
+        elif route.is_free(exchange.query):
             async with self._admission.slot(principal, plan):
                 await self._forward(route, exchange, request)
-        elif exchange.method == "GET":
-            await self._read(route, exchange, request, principal, plan)
         else:
-            day_cost = await self._cost_of(request, plan) if route.batch and exchange.method == "POST" else 1
-            async with self._admission.slot(principal, plan):
-                await self._spend(exchange, principal, plan, day_cost)
-                await self._forward(route, exchange, request)
+            await self._read(route, exchange, request, principal, plan)
 
     async def _cost_of(self, request: Outgoing, plan: Plan) -> int:
         """Of the day's quota; InvalidInput for what is no batch, TierRequired for one with too many series."""
         assert isinstance(request.body, bytes)  # noqa: S101 - no upload
-        if len(request.body) <= _BIG_BATCH:
+        if len(request.body) <= SMALL:
             series = series_in(request.body)
         else:
+            self._admission.check_outline(request.body, plan)
             # read one at a time: its objects take many times the room of the bytes
             async with self._counting:
                 series = await asyncio.to_thread(series_in, request.body)
@@ -169,14 +172,16 @@ class Edge:
             principal, audience=route.service, entitlements=entitlements, client_ip=exchange.client_ip
         )
         if route.upload_bytes is None:
-            most = route.body_bytes or self._max_body_bytes
-            if route.access == "open":
-                most = min(most, SMALL)  # nobody vouches for it, so it takes no room from others
-            body = await exchange.body(most, held)
+            body = await exchange.body(self._most(route, exchange.method), held)
             return Outgoing(exchange.method, exchange.target, headers, body, route.timeout_s)
         length, pieces = exchange.upload(route.upload_bytes)
         headers["Content-Length"] = str(length)
         return Outgoing(exchange.method, exchange.target, headers, pieces, route.timeout_s)
+
+    def _most(self, route: Route, method: str) -> int:
+        """Bytes of a body. Without a slot, which bounds how many there are at a time, none takes room from others."""
+        most = route.body_bytes or self._max_body_bytes
+        return 0 if method == "GET" else most if route.access == "data" else min(most, SMALL)
 
 
 def _may_be_kept(upstream: UpstreamAnswer) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.domain.errors import NoPlan, OverLimit, TooManyAtOnce
 from shared.errors import RateLimited, Unavailable
 from shared.ids import IdFactory
-from shared.limits.batches import check_series
+from shared.limits.batches import check_outline, check_series
 from shared.limits.limiter import Decision, Limiter, burst_policy, policies_of
 from shared.limits.plans import Plan, PlanBook
 from shared.logging import get_logger
@@ -43,6 +43,10 @@ class Admission:
         if plan is None:
             raise NoPlan(principal.tier)
         return plan
+
+    def check_outline(self, body: bytes, plan: Plan) -> None:
+        """As `check_series`, of a body not read yet; InvalidInput too for one that can be no batch."""
+        check_outline(body, plan.entitlements, self._plans)
 
     def check_series(self, series: int, plan: Plan) -> None:
         """TierRequired for a batch of more series than the plan allows, InvalidInput for more than any does."""

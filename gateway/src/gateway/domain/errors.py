@@ -55,4 +55,4 @@ class TooLargeAtOnce(RateLimited):
 
 class BodyTooLarge(TooLarge):
     def __init__(self, most: int) -> None:
-        super().__init__(f"a body has at most {most} bytes")
+        super().__init__(f"a body has at most {most} bytes here")

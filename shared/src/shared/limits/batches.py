@@ -8,9 +8,12 @@ import orjson
 from shared.errors import InvalidInput, TierRequired
 from shared.limits.plans import Entitlements, PlanBook
 
-__all__ = ["check_series", "constructs_of", "day_cost", "series_in", "series_of"]
+__all__ = ["check_outline", "check_series", "constructs_of", "day_cost", "series_in", "series_of"]
 
 _SERIES_A_REQUEST = 10
+_PARTS, _COMMAS = 8, 256
+"""Of a series: objects and arrays (its construct, its item, its parameters, and as many again), and commas (its inputs may be
+expressions). What has more is no batch, and would take many times the room of its bytes when it is read."""
 
 
 class Plans(Protocol):
@@ -54,6 +57,15 @@ def series_in(body: bytes) -> int:
 
 def day_cost(series: int) -> int:
     return math.ceil(series / _SERIES_A_REQUEST)
+
+
+def check_outline(body: bytes, entitlements: Entitlements, plans: Plans) -> None:
+    """By a glance at a body that takes long to read: raises as `check_series` for one that names more indicators than the tier
+    may have series, InvalidInput for one with more structure than so many need."""
+    check_series(body.count(b'"indicator"'), entitlements, plans)
+    most = entitlements.batch_series
+    if body.count(b"{") + body.count(b"[") > _PARTS * most or body.count(b",") > _COMMAS * most:
+        raise InvalidInput.field("body", msg=f"more objects and values than {most:,} series have", type_="too_long")
 
 
 def check_series(series: int, entitlements: Entitlements, plans: Plans) -> None:

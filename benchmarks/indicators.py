@@ -29,10 +29,10 @@ from indicator_service.domain.answer import Scope
 from indicator_service.domain.batch import Construct, check_size, computed, groups_of, open_constructs, parse_batch
 from indicator_service.domain.batch_rows import json_pieces, table
 from indicator_service.domain.candles import parse_candles
-from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME
+from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME, find
 from indicator_service.domain.engine import compute
 from indicator_service.domain.expressions import expression_of
-from indicator_service.domain.request import IndicatorRequest, parse_request
+from indicator_service.domain.request import IndicatorRequest, parse_parameters, parse_request
 from indicator_service.domain.rows import json_rows
 from indicator_service.domain.series import Bars
 from shared.formats import render, table_of
@@ -164,7 +164,7 @@ def batch_ms() -> dict[str, float]:
             talib.STOCH(one.high, one.low, one.close, 5, 3, 0, 3, 0)
 
     def opened() -> list[Construct]:
-        constructs = parse_batch(constructs_of(body), lambda _indicator: None)
+        constructs = parse_batch(constructs_of(body), lambda name, sent, loc: parse_parameters(find(name), sent, *loc))
         for group in groups_of(constructs):
             open_constructs(group, bars, {}, lambda _bars, _start, _end: _WHOLE)
         check_size(constructs)

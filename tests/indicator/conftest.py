@@ -21,6 +21,7 @@ from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import Entitlements, parse_plans
 from shared.store import open_store
+from tests.indicator.people import Person
 from tests.support.asgi import running
 from tests.support.http_server import serving
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
@@ -105,3 +106,13 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """As a premium user whose plan has everything."""
     async with running(app, headers_for(user("premium"), NAME)) as client:
         yield client
+
+
+@pytest.fixture
+def ann(client: httpx.AsyncClient) -> Person:
+    return Person(client)
+
+
+@pytest.fixture
+def bob(client: httpx.AsyncClient) -> Person:
+    return Person(client)

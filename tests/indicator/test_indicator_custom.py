@@ -15,66 +15,22 @@ from pydantic import SecretStr
 from gateway.app import create_app as create_gateway
 from indicator_service.api.custom_schemas import CustomAnswer
 from indicator_service.api.schemas import CatalogueAnswer, IndicatorAnswer
-from indicator_service.app import NAME, create_app
+from indicator_service.app import create_app
 from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME
 from indicator_service.settings import Settings
 from shared.clock import system_clock
 from shared.events import EventBus
 from shared.ids import new_id
-from shared.limits.plans import Entitlements
 from tests.gateway.conftest import Origin, settings_for
+from tests.indicator.people import BASE, CUSTOM, LENGTH, SPREAD, Person
 from tests.support.asgi import running
 from tests.support.http_server import serving
 from tests.support.poll import until
-from tests.support.principals import ALL, headers_for, user
+from tests.support.principals import ALL
 
-BASE = "/api/v1/indicators"
-CUSTOM = f"{BASE}/custom"
-LENGTH = {"name": "length", "type": "int", "default": 20, "minimum": 2, "maximum": 500}
-SPREAD = {"name": "spread", "expression": "close - sma(close, length)", "parameters": [LENGTH]}
 BARS = [{"date": f"2013-01-{day:02}", "close": 10 + day % 3} for day in range(1, 29)]
 NOT_FREE = ["rsi", "bollinger_bands", "ichimoku", "custom", "batch", "close", "hl2", "since", "and", "source"]
 NO_CUSTOM = ALL.model_copy(update={"features": ("expressions", "patterns")})
-
-
-class Person:
-    """A user and what the gateway vouches for; a signature holds for 30 s, so each request is signed anew."""
-
-    def __init__(self, client: httpx.AsyncClient, entitlements: Entitlements = ALL) -> None:
-        self._client = client
-        self._principal = user()
-        self.entitlements = entitlements
-
-    async def __call__(self, method: str, path: str, **sent: Any) -> httpx.Response:
-        headers = {**headers_for(self._principal, NAME, self.entitlements), **sent.pop("headers", {})}
-        return await self._client.request(method, path, headers=headers, **sent)
-
-    async def get(self, path: str, **sent: Any) -> httpx.Response:
-        return await self("GET", path, **sent)
-
-    async def post(self, path: str, json: Any) -> httpx.Response:
-        return await self("POST", path, json=json)
-
-    async def save(self, **body: Any) -> dict[str, Any]:
-        answer = await self.post(CUSTOM, body)
-        assert answer.status_code == 201, answer.text
-        saved: dict[str, Any] = answer.json()
-        return saved
-
-    async def values(self, path: str) -> list[Any]:
-        answer = await self.get(path)
-        assert answer.status_code == 200, answer.text
-        return [row["value"] for row in answer.json()["data"]]
-
-
-@pytest.fixture
-def ann(client: httpx.AsyncClient) -> Person:
-    return Person(client)
-
-
-@pytest.fixture
-def bob(client: httpx.AsyncClient) -> Person:
-    return Person(client)
 
 
 # ----- managing

@@ -1,23 +1,19 @@
 """`POST /api/v1/indicators/batch`: many symbols × many indicators."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from indicator_service.api.dependencies import Plans, Source, turn
+from indicator_service.api.dependencies import Custom, Plans, Source, turn
 from indicator_service.api.entitled import check_parameters, window_of
-from indicator_service.domain.batch import (
-    Construct,
-    check_size,
-    groups_of,
-    open_constructs,
-    parse_batch,
-)
+from indicator_service.api.own import OwnOfBatch
+from indicator_service.domain.batch import Construct, check_size, groups_of, open_constructs, parse_batch
 from indicator_service.domain.batch_rows import Shape, failures, json_pieces, table
+from indicator_service.domain.request import Parameters, parse_parameters
 from indicator_service.domain.series import Bars
 from shared.errors import KalpiError
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, render, requested_format, table_of
@@ -55,6 +51,7 @@ async def batch(
     caller: Caller,
     plans: Plans,
     source: Source,
+    custom: Custom,
     format: FormatChoice = None,  # noqa: A002
     shape: Annotated[Shape, Query(description="of a table: a row for each value, or a column for each output")] = "long",
 ) -> Response:
@@ -68,16 +65,22 @@ async def batch(
     """
     written = requested_format(request, format)
     body = await request.body()
-    constructs = await asyncio.to_thread(_parsed, body, caller, plans)
+    constructs = await asyncio.to_thread(_parsed, body, caller, plans, OwnOfBatch(custom, caller))
     await _fetch(constructs, caller, plans, source)
     async with turn(request, needed=check_size(constructs) > _BIG):
         return await _answer(constructs, caller, written, shape)
 
 
-def _parsed(body: bytes, caller: Envelope, plans: Plans) -> list[Construct]:
+def _parsed(body: bytes, caller: Envelope, plans: Plans, own: OwnOfBatch) -> list[Construct]:
+    def read(name: str, sent: Mapping[str, Any], loc: tuple[str | int, ...]) -> Parameters:
+        indicator = own.found(name)
+        parameters = own.read_with_own(lambda functions: parse_parameters(indicator, sent, *loc, functions=functions))
+        check_parameters(caller, plans, parameters)
+        return parameters
+
     sent = constructs_of(body)
     check_series(series_of(sent), caller.entitled, plans)
-    return parse_batch(sent, lambda parameters: check_parameters(caller, plans, parameters))
+    return parse_batch(sent, read)
 
 
 async def _fetch(constructs: Sequence[Construct], caller: Envelope, plans: Plans, source: Source) -> None:

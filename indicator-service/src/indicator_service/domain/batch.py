@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from indicator_service.domain.catalogue import find
 from indicator_service.domain.inputs import check_affordable, series_of
 from indicator_service.domain.outputs import Outputs
+from indicator_service.domain.own import check_own_affordable
 from indicator_service.domain.parameters import checked
-from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol, parse_parameters
+from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol
 from indicator_service.domain.series import Bars, Floats
 from shared.errors import InvalidInput, KalpiError, NotFound
 from shared.limits.history import HistoryWindow
@@ -44,7 +44,8 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ItemBody(BaseModel):
-    """`parameters` are the indicator's own, as in its GET, numbers as numbers. `id` is told again with the answer."""
+    """`indicator` is a name of the catalogue or of your own, `parameters` those it takes in its GET, numbers as numbers. `id` is
+    told again with the answer."""
 
     model_config = _STRICT
     id: Id = None
@@ -111,18 +112,21 @@ class Construct:
         return ((item, item.parameters) for item in self.items if item.parameters is not None)
 
 
-Check = Callable[[Parameters], None]
-"""Raises KalpiError for what the caller may not use."""
+_Loc = tuple[str | int, ...]
+Read = Callable[[str, Mapping[str, Any], _Loc], Parameters]
+"""The indicator of a name with the parameters that were sent, and where those stood. Raises KalpiError for what there is not, and
+for what the caller may not use."""
 
 
-def parse_batch(constructs: Sequence[Mapping[str, Any]], check: Check) -> list[Construct]:
-    """`constructs` are objects, each with `indicators`, a list of objects (see `shared.limits.batches`)."""
+def parse_batch(constructs: Sequence[Mapping[str, Any]], read: Read) -> list[Construct]:
+    """`constructs` are objects, each with `indicators`, a list of objects (see `shared.limits.batches`). Of equal items one is
+    read."""
     known: dict[tuple[str, bytes], Parameters] = {}
-    return [_construct(at, sent, check, known) for at, sent in enumerate(constructs)]
+    return [_construct(at, sent, read, known) for at, sent in enumerate(constructs)]
 
 
-def _construct(at: int, sent: Mapping[str, Any], check: Check, known: dict[tuple[str, bytes], Parameters]) -> Construct:
-    loc = ("body", "constructs", at)
+def _construct(at: int, sent: Mapping[str, Any], read: Read, known: dict[tuple[str, bytes], Parameters]) -> Construct:
+    loc: _Loc = ("body", "constructs", at)
     own = {name: value for name, value in sent.items() if name != "indicators"}
     try:
         asked = checked(ConstructBody, own, loc)
@@ -133,7 +137,7 @@ def _construct(at: int, sent: Mapping[str, Any], check: Check, known: dict[tuple
     labels: dict[str, Parameters] = {}
     items = []
     for number, item_sent in enumerate(sent["indicators"]):
-        item = _item((*loc, "indicators", number), item_sent, check, known)
+        item = _item((*loc, "indicators", number), item_sent, read, known)
         if item.parameters is not None and labels.setdefault(item.label, item.parameters) is not item.parameters:
             fault = InvalidInput.field(*loc, "indicators", number, "id", msg="another one of this construct has it")
             item.parameters, item.error = None, fault
@@ -141,7 +145,7 @@ def _construct(at: int, sent: Mapping[str, Any], check: Check, known: dict[tuple
     return Construct(at, asked.id, asked.symbol, asked, items)
 
 
-def _item(loc: tuple[str | int, ...], sent: Mapping[str, Any], check: Check, known: dict[tuple[str, bytes], Parameters]) -> Item:
+def _item(loc: _Loc, sent: Mapping[str, Any], read: Read, known: dict[tuple[str, bytes], Parameters]) -> Item:
     try:
         asked = checked(ItemBody, sent, loc)
     except InvalidInput as error:
@@ -151,9 +155,7 @@ def _item(loc: tuple[str | int, ...], sent: Mapping[str, Any], check: Check, kno
     try:
         parameters = known.get(key)
         if parameters is None:
-            parameters = parse_parameters(find(asked.indicator), asked.parameters, *loc, "parameters")
-            check(parameters)
-            known[key] = parameters
+            parameters = known[key] = read(asked.indicator, asked.parameters, (*loc, "parameters"))
     except KalpiError as error:
         item.error = error
         return item
@@ -222,6 +224,7 @@ def open_constructs(group: Group, bars: Mapping[str, Bars], missing: Mapping[str
             try:
                 for series_type in parameters.series:
                     check_affordable(series_type, len(own))
+                check_own_affordable(parameters.indicator, parameters.values, len(own))
             except KalpiError as error:
                 item.parameters, item.error = None, error
 

@@ -15,7 +15,7 @@ from indicator_service.domain.indicator import Computation, Indicator, Parameter
 from indicator_service.domain.outputs import Outputs
 from indicator_service.domain.series import Bars, Floats
 
-__all__ = ["RESERVED_NAMES", "OwnFunctions", "check_draft", "indicator_of"]
+__all__ = ["RESERVED_NAMES", "OwnFunctions", "check_draft", "check_own_affordable", "indicator_of"]
 
 _WORDS = {"and", "or", "not", "true", "false", "source"}
 _PATHS = {"custom", "batch"}
@@ -49,6 +49,9 @@ class OwnExpression:
 
         return computed
 
+    def check_affordable(self, values: Mapping[str, Value], count: int) -> None:
+        self._with(values).within(count, BUDGET_NS)
+
     def inlined(self, values: Mapping[str, Value], inputs: Sequence[Node]) -> Node:
         """What stands for a call of it in another expression: so that is one of the catalogue's functions alone, whatever becomes
         of this one."""
@@ -72,6 +75,12 @@ def check_draft(draft: Draft, *loc: str) -> Sequence[Indicator]:
         msg = "this is a constant, the same at every bar"
         raise InvalidExpression(Mistake(msg, "expression_type", 0, 1, 1, len(draft.expression)), loc)
     return expression.indicators
+
+
+def check_own_affordable(indicator: Indicator, values: Mapping[str, Value], count: int) -> None:
+    """Of a user's own raises InvalidExpression where computing it on so many bars would."""
+    if isinstance(indicator.work, OwnExpression):
+        indicator.work.check_affordable(values, count)
 
 
 def indicator_of(custom: CustomIndicator) -> Indicator:

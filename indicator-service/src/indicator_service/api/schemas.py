@@ -106,43 +106,35 @@ class IndicatorProvenance(BaseModel):
     as_of: str | None
 
 
-class IndicatorAnswer(BaseModel):
+class _Answer(BaseModel):
+    symbol: str | None
+    interval: str | None
+    adjustment: str | None
+    start_date: str | None
+    end_date: str | None
+    data_points: int
+    window: IndicatorWindow
+    warmup: IndicatorWarmup
+    provenance: IndicatorProvenance
+    data: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class IndicatorAnswer(_Answer):
     """Each row of `data` has a `date` and the indicator's outputs; a value that does not exist (yet) is null. Of your own candles
     symbol, interval, adjustment and data version are null."""
 
-    symbol: str | None
-    interval: str | None
     indicator: str
     parameters: dict[str, Any]
-    adjustment: str | None
-    start_date: str | None
-    end_date: str | None
-    data_points: int
-    window: IndicatorWindow
-    warmup: IndicatorWarmup
-    provenance: IndicatorProvenance
-    data: list[dict[str, Any]]
-    next_cursor: str | None
 
 
-class ExpressionAnswer(BaseModel):
+class ExpressionAnswer(_Answer):
     """Each row of `data` has a `date` and a `value`, or the outputs of the indicator. `provenance.formula` is the one spelling
     of the expression, everything that was left out put in."""
 
-    symbol: str | None
-    interval: str | None
     expression: str
     parameters: dict[str, int | float | str]
     type: Literal["number", "boolean", "outputs"]
-    adjustment: str | None
-    start_date: str | None
-    end_date: str | None
-    data_points: int
-    window: IndicatorWindow
-    warmup: IndicatorWarmup
-    provenance: IndicatorProvenance
-    data: list[dict[str, Any]]
-    next_cursor: str | None
 
 
 class ExpressionMistake(BaseModel):

@@ -17,7 +17,7 @@ from indicator_service.domain.outputs import Column, Outputs, Truths
 from indicator_service.domain.series import Bars, Floats
 from indicator_service.domain.talib_info import MA_TYPES
 
-__all__ = ["Definition", "named_indicator", "shipped"]
+__all__ = ["Definition", "NamedWork", "named_indicator", "shipped"]
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
 
@@ -25,11 +25,12 @@ _COLUMNS = ("open", "high", "low", "close", "volume")
 @dataclass(frozen=True, eq=False, slots=True)
 class Definition:
     """`outputs` by name, in order, each the text of an expression; `let` are names for parts of them. Both may call `functions`,
-    the parameters by their names, and `source`, the series of the caller's choice."""
+    the parameters by their names, and `source`, the series of the caller's choice. `loc` says where a client wrote it."""
 
     outputs: Mapping[str, str]
     let: Mapping[str, str]
     functions: Functions
+    loc: tuple[str, ...] = ()
 
     def expressions(self, values: Mapping[str, Value]) -> Mapping[str, Expression]:
         """Of each output, with the parameters put in. Raises InvalidExpression."""
@@ -51,7 +52,7 @@ def _expressions(definition: Definition, values: tuple[tuple[str, Value], ...]) 
     for name, text in definition.let.items():
         names[name] = expression_of(text, definition.functions, names, loc=("let", name), source=True).root
     return {
-        name: expression_of(text, definition.functions, names, loc=("outputs", name), source=True)
+        name: expression_of(text, definition.functions, names, loc=definition.loc or ("outputs", name), source=True)
         for name, text in definition.outputs.items()
     }
 
@@ -110,7 +111,7 @@ def named_indicator(
     note: str = "",
     reference: str = "",
 ) -> Indicator:
-    """Raises InvalidExpression, its `loc` beginning with `outputs` or `let`."""
+    """Raises InvalidExpression, its `loc` that of the definition, or beginning with `outputs` or `let`."""
     defaults = {parameter.name: parameter.default for parameter in parameters}
     expressions = definition.expressions(defaults)
     chosen = any(isinstance(node, Source) for expression in expressions.values() for node in expression.nodes)

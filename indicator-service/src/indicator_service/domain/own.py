@@ -1,17 +1,18 @@
 """A user's own indicator as one of the catalogue's: the same checks, the same routes; its expression does the work."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 
 from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.columns import COLUMNS
-from indicator_service.domain.custom import CustomIndicator, Draft, OwnParameter
+from indicator_service.domain.custom import CustomIndicator, Draft
 from indicator_service.domain.errors import BrokenCustomIndicator, InvalidExpression, Mistake
 from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of
 from indicator_service.domain.expressions.builtins import BUILT_INS
-from indicator_service.domain.expressions.tree import Call, Node, Source, with_source
+from indicator_service.domain.expressions.tree import Node, with_source
 from indicator_service.domain.indicator import Computation, Indicator, Parameter, Value
+from indicator_service.domain.named import Definition, NamedWork, named_indicator
 from indicator_service.domain.outputs import Outputs
 from indicator_service.domain.series import Bars, Floats
 
@@ -25,52 +26,32 @@ RESERVED_NAMES = frozenset(FUNCTIONS_BY_NAME) | BUILT_INS.keys() | COLUMNS.keys(
 """No indicator of a user's is called so: the name would mean something else in a path or in an expression."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnExpression:
-    """The work of an indicator that an expression defines; the values of its parameters are constants in it."""
+class OwnWork(NamedWork):
+    """The work of an indicator that one expression defines, of bounded cost."""
 
-    text: str
-    recursive: bool
-
-    def lookback(self, values: Mapping[str, Value]) -> int:
-        return self._with(values).lookback
-
-    def warmup(self, values: Mapping[str, Value]) -> int | None:
-        return self._with(values).required
-
-    def cost(self, values: Mapping[str, Value]) -> float:
-        return self._with(values).cost
+    def expression(self, values: Mapping[str, Value]) -> Expression:
+        return self.definition.expressions(values)["value"]
 
     def bound(self, values: Mapping[str, Value]) -> Computation:
-        expression = self._with(values)
+        expression = self.expression(values)
 
         def computed(bars: Bars, inputs: Sequence[Floats]) -> Outputs:
             return expression.within(len(bars), BUDGET_NS).evaluate(bars, inputs)
 
         return computed
 
-    def check_affordable(self, values: Mapping[str, Value], count: int) -> None:
-        self._with(values).within(count, BUDGET_NS)
-
     def inlined(self, values: Mapping[str, Value], inputs: Sequence[Node]) -> Node:
         """What stands for a call of it in another expression: so that is one of the catalogue's functions alone, whatever becomes
         of this one."""
-        root = self._with(values).root
+        root = self.expression(values).root
         return with_source(root, inputs[0]) if inputs else root
-
-    def _with(self, values: Mapping[str, Value]) -> Expression:
-        return _read(self.text, tuple(sorted(values.items())))
-
-
-@lru_cache(1024)
-def _read(text: str, constants: tuple[tuple[str, Value], ...]) -> Expression:
-    return expression_of(text, FUNCTIONS_BY_NAME, dict(constants), source=True)
 
 
 def check_draft(draft: Draft, *loc: str) -> Sequence[Indicator]:
     """The indicators it is made of. Raises InvalidExpression, with its place, for an expression that is none with the defaults of
     its parameters."""
-    expression = expression_of(draft.expression, FUNCTIONS_BY_NAME, _defaults(draft.parameters), loc=loc, source=True)
+    defaults = {parameter.name: parameter.default for parameter in draft.parameters}
+    expression = expression_of(draft.expression, FUNCTIONS_BY_NAME, defaults, loc=loc, source=True)
     if expression.kind == "number":
         msg = "this is a constant, the same at every bar"
         raise InvalidExpression(Mistake(msg, "expression_type", 0, 1, 1, len(draft.expression)), loc)
@@ -79,8 +60,8 @@ def check_draft(draft: Draft, *loc: str) -> Sequence[Indicator]:
 
 def check_own_affordable(indicator: Indicator, values: Mapping[str, Value], count: int) -> None:
     """Of a user's own raises InvalidExpression where computing it on so many bars would."""
-    if isinstance(indicator.work, OwnExpression):
-        indicator.work.check_affordable(values, count)
+    if isinstance(indicator.work, OwnWork):
+        indicator.work.expression(values).within(count, BUDGET_NS)
 
 
 def indicator_of(custom: CustomIndicator) -> Indicator:
@@ -95,32 +76,25 @@ def indicator_of(custom: CustomIndicator) -> Indicator:
 @lru_cache(1024)
 def _made(custom: CustomIndicator) -> Indicator:
     version = custom.version
-    expression = _read(version.expression, tuple(sorted(_defaults(version.parameters).items())))
-    root = expression.root
-    chosen = any(isinstance(node, Source) for node in expression.nodes)
-    outputs = root.indicator if isinstance(root, Call) and expression.kind == "outputs" else None
-    return Indicator(
-        name=custom.name,
-        title=custom.description or custom.name,
-        type="custom",
+    definition = Definition({"value": version.expression}, {}, FUNCTIONS_BY_NAME, ("expression",))
+    indicator = named_indicator(
+        custom.name,
+        custom.description or custom.name,
+        definition,
+        [Parameter(p.name, p.type, p.default, p.minimum, p.maximum, (), (), "") for p in version.parameters],
         group="Custom",
-        aliases=(),
-        inputs=(*((None,) if chosen else ()), *sorted(expression.columns)),
-        series_defaults=("close",) if chosen else (),
-        outputs=expression.outputs,
-        parameters=tuple(Parameter(p.name, p.type, p.default, p.minimum, p.maximum, (), (), "") for p in version.parameters),
-        ordered=(),
-        formula=version.expression,
         reference=f"yours, version {version.number} of {version.created_at:%Y-%m-%d}",
-        work=OwnExpression(version.expression, recursive=expression.required != expression.lookback),
-        truths=outputs.truths if outputs is not None else ("value",) if expression.kind == "booleans" else (),
+    )
+    expression = definition.expressions(indicator.defaults)["value"]
+    return replace(
+        indicator,
+        type="custom",
+        outputs=expression.outputs,
+        truths=expression.truths,
+        work=OwnWork(definition, indicator.defaults),
         edition=f"{custom.id}.{version.number}",
         uses=expression.indicators,
     )
-
-
-def _defaults(parameters: Sequence[OwnParameter]) -> dict[str, Value]:
-    return {parameter.name: parameter.default for parameter in parameters}
 
 
 class OwnFunctions(Mapping[str, Indicator]):

@@ -55,6 +55,13 @@ class Expression:
         """Names of the columns of its values."""
         return self.root.indicator.outputs if isinstance(self.root, Call) and self.root.output is None else ("value",)
 
+    @property
+    def truths(self) -> tuple[str, ...]:
+        """Those of the outputs that are true or false."""
+        if self.kind == "booleans":
+            return ("value",)
+        return self.root.indicator.truths if isinstance(self.root, Call) and self.root.output is None else ()
+
     @cached_property
     def nodes(self) -> frozenset[Node]:
         """Each different sub-tree once, itself among them."""

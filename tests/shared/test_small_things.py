@@ -1,12 +1,15 @@
-"""Identifiers, subjects and merged documents."""
+"""Identifiers, days, subjects and merged documents."""
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
+from shared.days import Day
 from shared.ids import uuid7
 from shared.openapi import merge_documents
 from shared.subjects import SYMBOL_PATTERN, bars_subject
@@ -25,6 +28,36 @@ def test_a_uuid7_holds_its_time_its_version_and_its_variant(milliseconds: int, t
 def test_uuid7s_sort_by_the_time_they_were_made() -> None:
     made = [uuid7(lambda at=at: START + timedelta(milliseconds=at), os.urandom) for at in range(100)]  # type: ignore[misc]
     assert made == sorted(made)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@given(day=st.dates())
+def test_a_day_is_read_as_it_is_written(day: date, strict: bool) -> None:
+    assert TypeAdapter(Day).validate_python(day.isoformat(), strict=strict) == day
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "0",
+        "86400",
+        "20131200",
+        "20130102",
+        0,
+        86400,
+        -86400.0,
+        True,
+        None,
+        "",
+        "2013-02-30",
+        "2013-W01-1",
+        "2013-1-2",
+        "2013-01-02T00:00",
+    ],
+)
+def test_a_number_is_no_day_and_nothing_else_is(sent: Any) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Day).validate_python(sent)
 
 
 @given(st.from_regex(SYMBOL_PATTERN, fullmatch=True))

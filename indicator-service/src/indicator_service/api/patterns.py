@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import date as Day  # noqa: N812 - rows and a parameter are called date
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from indicator_service.domain.patterns import Direction, found_in, named
 from indicator_service.domain.request import Adjustment, Interval, Symbol
 from indicator_service.domain.series import Bars, iso_text
 from shared.conditional import conditional
+from shared.days import Day
 from shared.errors import InvalidInput
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, next_link, render, requested_format, table_of
 from shared.guard import Caller

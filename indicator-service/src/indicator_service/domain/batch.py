@@ -18,6 +18,7 @@ from indicator_service.domain.own import check_own_affordable
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol
 from indicator_service.domain.series import Bars, Floats
+from shared.days import Day
 from shared.errors import InvalidInput, KalpiError, NotFound
 from shared.limits.history import HistoryWindow
 from shared.paging import Order, Page, Range, page_of
@@ -39,7 +40,6 @@ MOST_VALUES = 10_000_000
 _MOST_WORK_NS = 30_000_000_000
 
 Id = Annotated[str | None, Field(max_length=128)]
-_Day = Annotated[date | None, Field(strict=False)]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -61,9 +61,9 @@ class ConstructBody(BaseModel):
     symbol: Symbol
     interval: Annotated[Interval, Field(validation_alias=AliasChoices("interval", "timeframe"))] = "1day"
     adjustment: Adjustment = "split_dividend"
-    start_date: _Day = None
-    end_date: _Day = None
-    as_of: _Day = None
+    start_date: Day | None = None
+    end_date: Day | None = None
+    as_of: Day | None = None
     order: Order = "asc"
     limit: Annotated[int, Field(ge=1, le=50_000)] = 50_000
 

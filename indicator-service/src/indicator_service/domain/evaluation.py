@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
 from functools import cached_property, lru_cache
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from indicator_service.domain.indicator import Functions
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Symbol, Wanted, wanted_of
 from indicator_service.domain.series import Bars
+from shared.days import Day
 from shared.errors import InvalidInput
 from shared.paging import Order
 
@@ -56,10 +56,10 @@ class EvaluateBody(ValidateBody):
     symbol: Symbol | None = None
     bars: Annotated[Any, Field(description="your own instead of a stored symbol's, as for the indicators")] = None
     interval: Interval = "1day"
-    start_date: Annotated[date | None, Field(description="first day wanted")] = None
-    end_date: Annotated[date | None, Field(description="last day wanted")] = None
+    start_date: Annotated[Day | None, Field(description="first day wanted")] = None
+    end_date: Annotated[Day | None, Field(description="last day wanted")] = None
     adjustment: Adjustment = "split_dividend"
-    as_of: Annotated[date | None, Field(description="answers as was known on that day: as if there were no bar after it")] = None
+    as_of: Annotated[Day | None, Field(description="answers as was known on that day: as if there were no bar after it")] = None
     order: Order = "asc"
     limit: Annotated[int, Field(ge=1, le=50_000, strict=True, description="rows in a page")] = 5_000
     cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None

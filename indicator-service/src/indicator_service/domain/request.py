@@ -16,6 +16,7 @@ from indicator_service.domain.inputs import SERIES_TYPES, columns_of, cost_of, p
 from indicator_service.domain.outputs import Outputs
 from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased
 from indicator_service.domain.series import Bars
+from shared.days import Day
 from shared.errors import InvalidInput
 from shared.formats import Format, FormatChoice
 from shared.paging import Order
@@ -50,10 +51,10 @@ class Query(BaseModel):
     model_config = STRICT
     symbol: Symbol
     interval: Annotated[Interval, Field(description="also: timeframe")] = "1day"
-    start_date: Annotated[date | None, Field(description="first day wanted")] = None
-    end_date: Annotated[date | None, Field(description="last day wanted")] = None
+    start_date: Annotated[Day | None, Field(description="first day wanted")] = None
+    end_date: Annotated[Day | None, Field(description="last day wanted")] = None
     adjustment: Adjustment = "split_dividend"
-    as_of: Annotated[date | None, Field(description="answers as was known on that day: as if there were no bar after it")] = None
+    as_of: Annotated[Day | None, Field(description="answers as was known on that day: as if there were no bar after it")] = None
     order: Order = "asc"
     limit: Annotated[int, Field(ge=1, le=50_000, description="rows in a page")] = 5_000
     cursor: Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")] = None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -15,6 +14,7 @@ from indicator_service.domain.indicator import Functions, Indicator
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Symbol
 from indicator_service.domain.series import Bars, iso_text
+from shared.days import Day
 from shared.errors import InvalidInput
 
 __all__ = ["MOST_NS", "Matches", "Screen", "ScreenBody", "parse_screen"]
@@ -33,7 +33,7 @@ class ScreenBody(ValidateBody):
     universe: Annotated[list[Symbol] | None, Field(max_length=10_000, description="symbols; null for all there are")] = None
     interval: Interval = "1day"
     adjustment: Adjustment = "split_dividend"
-    as_of: Annotated[date | None, Field(description="as was known on that day: as if there were no bar after it")] = None
+    as_of: Annotated[Day | None, Field(description="as was known on that day: as if there were no bar after it")] = None
     columns: Annotated[
         dict[Annotated[str, Field(pattern="^[a-z_][a-z0-9_]{0,63}$")], Annotated[str, Field(max_length=4_096)]],
         Field(max_length=32, description="expressions shown of each symbol found", examples=[{"rsi": "rsi(14)"}]),

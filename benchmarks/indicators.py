@@ -205,7 +205,7 @@ def works_of_expressions(bars: Bars) -> dict[str, Work]:
     talib_calls = {"rsi": _ta_lib.RSI, "sma": _ta_lib.SMA}
     return {
         "TA-Lib's two calls": bare,
-        "its newest value": lambda: screen.newest(bars),
+        "its newest value": lambda: screen.newest([bars]),
         "its whole series": lambda: screen.evaluate(bars),
         "RSI, as the indicator": lambda: compute(CATALOGUE["rsi"], bars, [bars.close], {"time_period": 14}),
         "rsi(14)": lambda: rsi.evaluate(bars),

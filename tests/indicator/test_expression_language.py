@@ -1,6 +1,7 @@
 """The language of expressions: what it means, what it refuses and where it says the mistake stands."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra.lark import from_lark
 from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME, TALIB
 from indicator_service.domain.columns import COLUMNS
 from indicator_service.domain.errors import InvalidExpression
-from indicator_service.domain.expressions import Expression, expression_of
+from indicator_service.domain.expressions import Expression, expression_of, program
 from indicator_service.domain.expressions.arrays import both, either, inverted
 from indicator_service.domain.expressions.builtins import BUILT_INS
 from indicator_service.domain.expressions.expression import MOST_LOOKBACK
@@ -23,6 +24,16 @@ from tests.indicator.expression_trees import Interpreter, numbers, truths
 from tests.indicator.samples import bars_of, defaults, part, rows_of, sample, ta_lib, walk
 
 BARS = walk(5, 40, 0.05)
+
+
+def broken(bars: Bars) -> Bars:
+    """With what no store lets in: a close that is missing, one that is infinite."""
+    close = bars.close.copy()
+    close[[9, 25]], close[[17, 39]] = math.nan, math.inf
+    return replace(bars, close=close)
+
+
+BROKEN = broken(BARS)
 
 
 def read(text: str, **constants: Any) -> Expression:
@@ -188,10 +199,23 @@ def test_a_value_comes_from_the_bars_up_to_its_own(text: str, count: int) -> Non
     assert listed(known) == values(text)[:count]
 
 
-@given(text=numbers() | truths(), count=st.integers(1, 40))
-def test_the_newest_value_alone_is_the_last_of_all_to_the_last_bit(text: str, count: int) -> None:
-    expression, bars = read(text), part(BARS, slice(count))
-    assert expression.newest(bars) == listed(expression.evaluate(bars))[-1]
+@given(text=numbers() | truths(), counts=st.lists(st.integers(1, 40), max_size=12))
+@settings(max_examples=200)
+def test_the_newest_values_of_many_are_the_last_of_each_to_the_last_bit(text: str, counts: list[int]) -> None:
+    """Whatever there is of the others: symbols with fewer bars than are looked back on, and some that end with holes."""
+    expression = read(text)
+    many = [part(BARS if at % 3 else BROKEN, slice(count)) for at, count in enumerate(counts)]
+    found = expression.newest(many)
+    assert found == [listed(expression.evaluate(bars))[-1] for bars in many]
+    assert found == [expression.newest([bars])[0] for bars in many]
+
+
+@pytest.mark.parametrize("cells", [1, 50, 1 << 16])
+def test_the_newest_values_do_not_depend_on_how_many_are_computed_together(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_MOST_CELLS", cells)
+    expression = read("crosses_above(ema(3), sma(close, 9)[-2]) or highest(close, 20) - rsi(5)[-3] > macd().signal[-1]")
+    many = [part(BARS, slice(1 + at % 40)) for at in range(300)]
+    assert expression.newest(many) == [listed(expression.evaluate(bars))[-1] for bars in many]
 
 
 def test_an_indicator_alone_is_ta_libs_to_the_last_bit() -> None:
@@ -290,7 +314,7 @@ def test_a_day_begins_where_the_exchange_is() -> None:
     columns: dict[str, Any] = dict.fromkeys(("open", "high", "low", "volume"), close)
     bars = Bars("X", "v1", moments, close=close, zone="America/New_York", **columns)
     assert values("from_date(close, '2020-01-07')", bars) == [None, 2, 3]
-    assert read("from_date(close, '2020-01-08')").newest(bars) is None
+    assert read("from_date(close, '2020-01-08')").newest([bars]) == [None]
 
 
 def test_a_constant_is_a_series_of_it() -> None:
@@ -408,5 +432,5 @@ def computed_or_refused(text: str) -> None:
         return
     expression.within(len(BARS), 1e12).evaluate(BARS)
     if expression.kind != "outputs":
-        expression.newest(BARS)
+        expression.newest([BARS])
     assert read(expression.text).root == expression.root

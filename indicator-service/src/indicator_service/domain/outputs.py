@@ -36,11 +36,11 @@ class Truths:
 Column = npt.NDArray[np.float64] | npt.NDArray[np.int32] | Bits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Outputs:
     """Each output over every bar. Rows before `begin` have no value: NaN in floats, and what TA-Lib calls 0 in integers. Floats
     may be NaN or infinite later too, where the function is not defined. For each output that is true or false `unknown` says
-    where it is neither."""
+    where it is neither. Never changed, as truths are not."""
 
     columns: Mapping[str, Column]
     begin: int

@@ -85,19 +85,18 @@ class Matches:
 
     def add(self, many: Iterable[Bars]) -> None:
         """Those of `many` that match; bars that are none are passed over. InvalidInput once all would take too long."""
-        screen = self.screen
-        for bars in many:
-            if not len(bars):
-                continue
-            self.evaluated += 1
-            self.spent_ns += screen.cost * len(bars)
-            if self.spent_ns > MOST_NS:
-                raise InvalidInput.field("body", "universe", msg="it would take too long: ask for fewer symbols at once")
-            met = screen.condition.newest(bars)
-            self.unknown += met is None
-            if met is True:
-                shown = {name: expression.newest(bars) for name, expression in screen.columns.items()}
-                self.rows.append({"symbol": bars.symbol, "date": iso_text(bars.date[-1:], bars.zone)[0], **shown})
+        screen, present = self.screen, [bars for bars in many if len(bars)]
+        self.evaluated += len(present)
+        self.spent_ns += screen.cost * sum(map(len, present))
+        if self.spent_ns > MOST_NS:
+            raise InvalidInput.field("body", "universe", msg="it would take too long: ask for fewer symbols at once")
+        met = screen.condition.newest(present)
+        self.unknown += met.count(None)
+        found = [bars for bars, value in zip(present, met, strict=True) if value is True]
+        shown = {name: expression.newest(found) for name, expression in screen.columns.items()}
+        for at, bars in enumerate(found):
+            row = {name: values[at] for name, values in shown.items()}
+            self.rows.append({"symbol": bars.symbol, "date": iso_text(bars.date[-1:], bars.zone)[0], **row})
 
     def best(self) -> list[dict[str, _Value]]:
         """Sorted, at most as many as were asked for."""

@@ -1,16 +1,17 @@
-"""What the language does to arrays: each operation on whole series, or on their newest values alone.
+"""What the language does to arrays: each operation on a whole series, or on the newest values of many, a row for each.
 
 A series of numbers is a float64 array in which NaN is the one missing value, or a float, the same at each bar; one of booleans is
-`Truths`. Operations at one bar do not ask how long the arrays are; the others look back as far as their `reach` in builtins.py.
+`Truths`. Bars are the last axis. Operations at one bar do not ask how long it is; the others look back as far as their `reach` in
+builtins.py. Those that look back on everything are on whole series alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from indicator_service.domain.outputs import Truths
+from indicator_service.domain.outputs import Outputs, Truths
 from indicator_service.domain.series import Floats
 
 __all__ = [
@@ -20,23 +21,29 @@ __all__ = [
     "both",
     "crossing",
     "either",
+    "extreme",
     "finite",
     "inverted",
     "lagged",
     "moving",
     "newest",
+    "output_of",
     "since",
+    "stacked",
     "streak",
+    "tail",
     "where",
 ]
 
 Numbers = Floats | float
 
 
-def finite(numbers: Any) -> Floats:
-    """An infinity is no number either."""
-    infinite = np.isinf(numbers)
-    return np.where(infinite, np.nan, numbers) if infinite.any() else numbers
+def finite(series: Any) -> Any:
+    """An infinity is no number either; truths are what they are."""
+    if isinstance(series, Truths):
+        return series
+    infinite = np.isinf(series)
+    return np.where(infinite, np.nan, series) if infinite.any() else series
 
 
 ARITHMETIC: Mapping[str, Callable[[Numbers, Numbers], Floats]] = {
@@ -72,8 +79,37 @@ def inverted(a: Truths) -> Truths:
 
 def newest(series: Numbers | Truths, count: int) -> Numbers | Truths:
     if isinstance(series, np.ndarray):
-        return series[-count:]
-    return Truths(series.true[-count:], series.false[-count:]) if isinstance(series, Truths) else series
+        return series[..., -count:]
+    return Truths(series.true[..., -count:], series.false[..., -count:]) if isinstance(series, Truths) else series
+
+
+def tail(series: Numbers | Truths, count: int) -> Numbers | Truths:
+    """A copy of the newest values of one symbol's series, so that the others need not be kept for them."""
+    if isinstance(series, np.ndarray):
+        return series[-count:].copy()
+    return Truths(series.true[-count:].copy(), series.false[-count:].copy()) if isinstance(series, Truths) else series
+
+
+def output_of(outputs: Outputs, name: str, count: int | None = None) -> Floats | Truths:
+    """One output, or a copy of its newest values alone. Infinities are still in it."""
+    column: Any = outputs.columns[name]
+    rows = slice(None if count is None else -count, None)
+    kind = column.dtype.kind
+    if kind == "b":
+        return Truths.of(column[rows].copy(), outputs.unknown[name][rows])
+    numbers: Floats = column[rows] if kind == "f" and count is None else column[rows].astype(np.float64)
+    if kind == "f":
+        return numbers
+    numbers[: max(0, outputs.begin - len(column) + len(numbers))] = np.nan
+    return numbers
+
+
+def stacked(rows: Sequence[Any]) -> Any:
+    """The same of many symbols, as long: a row each."""
+    first = rows[0]
+    if isinstance(first, Truths):
+        return Truths(stacked([row.true for row in rows]), stacked([row.false for row in rows]))
+    return np.concatenate(rows).reshape(len(rows), -1) if isinstance(first, np.ndarray) else first
 
 
 def lagged(series: Numbers | Truths, bars: int) -> Numbers | Truths:
@@ -85,8 +121,21 @@ def lagged(series: Numbers | Truths, bars: int) -> Numbers | Truths:
 
 def _shifted(array: npt.NDArray, bars: int, *, fill: float) -> npt.NDArray:  # type: ignore[type-arg]  # of either type
     shifted = np.full_like(array, fill)
-    shifted[bars:] = array[: max(0, len(array) - bars)]
+    shifted[..., bars:] = array[..., : max(0, array.shape[-1] - bars)]
     return shifted
+
+
+def extreme(numbers: Floats, bars: int, greater: np.ufunc) -> Floats:
+    """The greatest of the last `bars`, as `greater` (np.maximum, or np.minimum) has it of two; nothing where one of them is
+    missing. Of the last two, then of twice as many, and so on."""
+    count, seen = numbers.shape[-1], 1
+    while seen < bars:
+        more = min(seen, bars - seen)
+        further = np.empty_like(numbers)
+        further[..., :more] = np.nan
+        greater(numbers[..., more:], numbers[..., : max(0, count - more)], out=further[..., more:])
+        numbers, seen = further, seen + more
+    return numbers
 
 
 def crossing(a: Numbers, b: Numbers, now: str, before: str) -> Truths:
@@ -103,8 +152,8 @@ def moving(numbers: Floats, bars: int, direction: str) -> Truths:
 
 def _count(bits: npt.NDArray[np.bool_], bars: int) -> npt.NDArray[np.intp]:
     """How many of the last `bars` are set."""
-    total = np.cumsum(bits, dtype=np.intp)
-    total[bars:] -= total[:-bars].copy()
+    total = np.cumsum(bits, axis=-1, dtype=np.intp)
+    total[..., bars:] -= total[..., :-bars].copy()
     return total
 
 

@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from indicator_service.domain.engine import TalibCall
-from indicator_service.domain.expressions.arrays import crossing, finite, moving, since, streak, where
+from indicator_service.domain.expressions.arrays import crossing, extreme, finite, moving, since, streak, where
 from indicator_service.domain.expressions.tree import Kind
 from indicator_service.domain.outputs import Truths
 from indicator_service.domain.series import Bars, Floats
-from indicator_service.domain.talib_info import FUNCTIONS
 from shared.local_time import first_moment
 
 __all__ = ["BUILT_INS", "MOST_BARS", "Constant", "Signature"]
@@ -50,24 +48,13 @@ def _everything(*_: Any) -> None:
     """A reach: all the bars before."""
 
 
-def _extreme(function: str) -> Callable[[Floats, int], Floats]:
-    """Of the last bars, by TA-Lib's function of that name, whose shortest window is of two."""
-    info = FUNCTIONS[function]
-    call = TalibCall(function, info.call, info.inputs, ("value",), ("bars",), ())
-
-    def extreme(series: Floats, bars: int) -> Any:
-        return series if bars == 1 else call.of([series], {"bars": bars}).columns["value"]
-
-    return extreme
-
-
 def _missing(series: Floats) -> Truths:
     missing = np.isnan(series)
     return Truths(missing, ~missing)
 
 
 def _from_date(bars: Bars, series: Floats, day: str) -> Floats:
-    dates = bars.date[-len(series) :]
+    dates = bars.date
     if bars.zone is None:
         return np.where(dates >= np.datetime64(day), series, np.nan)
     return np.where(dates >= np.datetime64(first_moment(date.fromisoformat(day), bars.zone), "s"), series, np.nan)
@@ -87,8 +74,12 @@ BUILT_INS: Mapping[str, Signature] = {
     "crosses_below": Signature(
         _TWO, "booleans", lambda a, b: crossing(a, b, "<", ">="), "a is below b and was not, a bar ago", reach=lambda: 1
     ),
-    "highest": Signature(_NUMBERS, "numbers", _extreme("MAX"), "the highest of the last bars", (_BARS,), lambda n: n - 1),
-    "lowest": Signature(_NUMBERS, "numbers", _extreme("MIN"), "the lowest of the last bars", (_BARS,), lambda n: n - 1),
+    "highest": Signature(
+        _NUMBERS, "numbers", lambda x, n: extreme(x, n, np.maximum), "the highest of the last bars", (_BARS,), lambda n: n - 1
+    ),
+    "lowest": Signature(
+        _NUMBERS, "numbers", lambda x, n: extreme(x, n, np.minimum), "the lowest of the last bars", (_BARS,), lambda n: n - 1
+    ),
     "rising": Signature(
         _NUMBERS, "booleans", lambda x, n: moving(x, n, ">"), "above the bar before, so many bars in a row", (_BARS,), lambda n: n
     ),

@@ -11,7 +11,7 @@ from indicator_service.domain.engine import RUN_COST
 from indicator_service.domain.errors import InvalidExpression, Mistake
 from indicator_service.domain.expressions.builtins import BUILT_INS
 from indicator_service.domain.expressions.parse import parse
-from indicator_service.domain.expressions.program import Program, compiled
+from indicator_service.domain.expressions.program import Newest, Program, compiled
 from indicator_service.domain.expressions.text import text_of
 from indicator_service.domain.expressions.tree import BuiltIn, Call, Column, Kind, Lag, Node, Source, parts_of
 from indicator_service.domain.indicator import Functions, Indicator, Value
@@ -93,7 +93,7 @@ class Expression:
         """Nanoseconds a bar, at most: about, on the machine this was measured on. Of a sub-tree that comes twice, once."""
         calls = {(node.indicator, node.inputs, node.values) for node in self.nodes if isinstance(node, Call)}
         plain = len([node for node in self.nodes if not isinstance(node, Call)])
-        return plain * _STEP + sum(self._call_cost(Call(*call, None)) for call in calls) + sum(map(_window_cost, self.nodes))
+        return plain * _STEP + sum(self._call_cost(Call(*call, None)) for call in calls)
 
     @staticmethod
     def _call_cost(call: Call) -> float:
@@ -120,10 +120,10 @@ class Expression:
             series = np.full(len(bars), series)
         return Outputs({"value": series}, 0)
 
-    def newest(self, bars: Bars) -> float | bool | None:
-        """Its value at the last bar, for little more than its indicators cost. Of one output: choose it first."""
-        (value,) = self.program.newest(bars)
-        return value
+    def newest(self, many: Sequence[Bars]) -> list[Newest]:
+        """Its value at the last bar of each, for little more than its indicators cost. Of one output: choose it first."""
+        (values,) = self.program.newest(many)
+        return values
 
 
 def expression_of(
@@ -177,8 +177,3 @@ def _required(node: Node) -> int | None:
         case _:
             own = 0
     return None if own is None or len(known) < len(parts) else max(known) + own
-
-
-def _window_cost(node: Node) -> float:
-    """`highest` and `lowest` are calls as well, on a series that may have holes."""
-    return RUN_COST / (node.constants[0] + 1) if isinstance(node, BuiltIn) and node.name in {"highest", "lowest"} else 0.0  # type: ignore[operator]

@@ -29,14 +29,14 @@ async def asked(client: httpx.AsyncClient, **body: Any) -> tuple[dict[str, Any],
     length = int.from_bytes(answer.content[:8], "little")
     head = orjson.loads(answer.content[8 : 8 + length])
     sent = [symbol for symbol in head["symbols"] if symbol["rows"] is not None]
-    block = np.frombuffer(answer.content, np.int64, offset=8 + length).reshape(len(head["columns"]), -1)
+    numbers = np.frombuffer(answer.content, np.int64, offset=8 + length)
+    block = numbers[head["dates"] :].view(np.float64).reshape(len(head["columns"]), -1)
     ends = np.cumsum([symbol["rows"] for symbol in sent])
     columns: dict[str, dict[str, np.ndarray]] = {}
     for symbol, end in zip(sent, ends, strict=True):
         part = block[:, end - symbol["rows"] : end]
-        columns[symbol["symbol"]] = {
-            name: row if name == "date" else row.view(np.float64) for name, row in zip(head["columns"], part, strict=True)
-        }
+        dates = numbers[symbol["first_date"] : symbol["first_date"] + symbol["rows"]]
+        columns[symbol["symbol"]] = {"date": dates, **dict(zip(head["columns"], part, strict=True))}
     return head, columns
 
 
@@ -64,8 +64,14 @@ async def test_of_a_known_version_no_bars_are_sent_and_what_is_not_there_is_told
     assert [(symbol["symbol"], symbol["rows"]) for symbol in head["symbols"]] == [("IBM", None), ("MSFT", 3270)]
     assert list(columns) == ["MSFT"]
     assert head["missing"] == {"NOSUCH": "unknown"}
-    assert head["columns"] == ["date", "close"]
+    assert head["columns"] == ["close"]
     assert (await asked(client, symbols=[]))[0]["symbols"] == []
+
+
+async def test_dates_that_symbols_share_are_sent_once(client: httpx.AsyncClient) -> None:
+    head, columns = await asked(client, symbols=["IBM", "MSFT", "FB"])
+    assert head["dates"] == sum(len(columns[symbol]["date"]) for symbol in ("IBM", "FB"))
+    assert [symbol["first_date"] for symbol in head["symbols"]] == [0, 0, len(columns["IBM"]["date"])]
 
 
 async def test_as_of_a_day_the_newest_bar_is_told_all_the_same(client: httpx.AsyncClient) -> None:

@@ -1,8 +1,9 @@
 """Bars of many symbols at once, for other services: `POST /internal/v1/bars`.
 
 The answer is what its reader maps without a copy: 8 bytes, the length of a head as a little-endian integer; the head, JSON; then
-each column of all symbols one after the other, 8 bytes a bar, in the order that the head tells. Dates are int64: days since 1970,
-or for bars of less than a day seconds (UTC); the others float64, little-endian."""
+the dates, each run of them once, for symbols of one exchange mostly have the same; then each column of all symbols one after the
+other in the order that the head tells. All of it 8 bytes a bar: dates are int64, days since 1970, or for bars of less than a day
+seconds (UTC); the columns float64, little-endian."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,9 +48,9 @@ class ManyQuery(BaseModel):
 
 @router.post("/bars", summary="Every bar of many symbols", response_class=Response)
 async def many(request: Request, asked: ManyQuery) -> Response:
-    """The head has `symbols`: for each its name, `data_version`, `rows`, `zone` and the day of its `newest` bar whatever `as_of`;
-    of one whose version is known `rows` is null; one that there is not, or not of this interval, is in `missing` with the
-    reason."""
+    """The head has how many `dates` there are, and `symbols`: for each its name, `data_version`, `rows`, where its `first_date`
+    is among them, `zone` and the day of its `newest` bar whatever `as_of`; of one whose version is known `rows` is null; one that
+    there is not, or not of this interval, is in `missing` with the reason."""
     store: BarStore = request.app.state.store
     body = await asyncio.to_thread(answer_of, store.snapshot(), asked)
     return Response(body, media_type="application/octet-stream")
@@ -59,6 +61,7 @@ def answer_of(stored: IndexedSnapshot, asked: ManyQuery) -> bytes:
     symbols: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
     left = _MOST_BYTES
+    dates = _Dates()
     for name in stored.symbols if asked.symbols is None else dict.fromkeys(asked.symbols):
         try:
             symbol = stored.of(name)
@@ -74,19 +77,38 @@ def answer_of(stored: IndexedSnapshot, asked: ManyQuery) -> bytes:
         if asked.known.get(name) == symbol.data_version:
             continue
         view = symbol.view(asked.interval, asked.adjustment, asked.as_of, asked.columns)
-        told |= {"rows": len(view.bars), "zone": view.zone}
+        told |= {"rows": len(view.bars), "zone": view.zone, "first_date": dates.place(view.bars.date.view(np.int64))}
         views.append(view)
         left -= view.nbytes
         if left < 0:
             raise InvalidInput.field("body", "symbols", msg=f"more than {_MOST_BYTES:,} bytes of bars: ask for fewer at once")
-    return _packed({"symbols": symbols, "missing": missing, "columns": ["date", *asked.columns]}, views, asked.columns)
+    head = {"symbols": symbols, "missing": missing, "dates": dates.count, "columns": asked.columns}
+    return _packed(head, [*dates.runs, *(getattr(view.bars, name) for name in asked.columns for view in views)])
 
 
-def _packed(head: dict[str, Any], views: Sequence[View], columns: Sequence[str]) -> bytes:
+class _Dates:
+    """Runs of dates one after the other, equal ones once."""
+
+    def __init__(self) -> None:
+        self.runs: list[npt.NDArray[np.int64]] = []
+        self.count = 0
+        self._places: dict[tuple[int, int, int], tuple[int, npt.NDArray[np.int64]]] = {}
+
+    def place(self, run: npt.NDArray[np.int64]) -> int:
+        """Where it begins."""
+        if not len(run):
+            return 0
+        key = len(run), int(run[0]), int(run[-1])
+        place, seen = self._places.get(key, (0, None))
+        if seen is None or not (seen == run).all():
+            place, _ = self._places[key] = self.count, run
+            self.runs.append(run)
+            self.count += len(run)
+        return place
+
+
+def _packed(head: dict[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> bytes:
     told = orjson.dumps(head)
-    # so that the columns begin where a number of 8 bytes may
+    # so that the arrays begin where a number of 8 bytes may
     told += b" " * (-len(told) % _WORD)
-    dates = [view.bars.date.view(np.int64) for view in views]
-    parts = [dates, *([getattr(view.bars, name) for view in views] for name in columns)]
-    blocks = [np.concatenate(part).data for part in parts] if views else []
-    return b"".join([len(told).to_bytes(_WORD, "little"), told, *blocks])
+    return b"".join([len(told).to_bytes(_WORD, "little"), told, *(np.ascontiguousarray(array).data for array in arrays)])

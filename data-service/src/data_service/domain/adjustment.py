@@ -30,11 +30,11 @@ def adjust(
     if mode == "none" or not len(bars):
         return bars
     last = days[-1] if newest is None else newest
-    split = _split_factor(days, head.splits, last)
-    factor = split if mode == "split" or not len(head) else _ratio(days, head, last)
+    by_splits = mode == "split" or not len(head)
+    factor = _split_factor(days, head.splits, last) if by_splits else _ratio(days, head, last)
     changed: dict[str, Any] = {name: getattr(bars, name) * factor for name in PRICES if name in columns}
     if "volume" in columns:
-        changed["volume"] = bars.volume / split
+        changed["volume"] = bars.volume / (factor if by_splits else _split_factor(days, head.splits, last))
     return replace(bars, **changed)
 
 

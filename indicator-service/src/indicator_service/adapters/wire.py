@@ -31,42 +31,30 @@ class Sent:
 
 
 def many_of(content: bytes) -> Sent:
-    """See data-service's `POST /internal/v1/bars`. Symbols with the same dates share them, as those of one exchange mostly do."""
+    """See data-service's `POST /internal/v1/bars`. Symbols with the same dates share them."""
     length = int.from_bytes(content[:_WORD], "little")
     head = orjson.loads(content[_WORD : _WORD + length])
-    block = np.frombuffer(content, np.int64, offset=_WORD + length).reshape(len(head["columns"]), -1)
-    columns = {name: row.view(np.float64) for name, row in zip(head["columns"][1:], block[1:], strict=True)}
+    numbers = np.frombuffer(content, np.int64, offset=_WORD + length)
+    dates, days, moments = head["dates"], numbers.view("datetime64[D]"), numbers.view("datetime64[s]")
+    block = numbers[dates:].view(np.float64).reshape(len(head["columns"]), -1)
+    columns = dict(zip(head["columns"], block, strict=True))
     bars: dict[str, Bars] = {}
-    dates = _Dates()
     first = 0
     for told in head["symbols"]:
         if told["rows"] is None:
             continue
+        begin, end = told["first_date"], told["first_date"] + told["rows"]
         rows = slice(first, first + told["rows"])
         first = rows.stop
         bars[told["symbol"]] = Bars(
             symbol=told["symbol"],
             data_version=told["data_version"],
-            date=dates.shared(block[0][rows], told["zone"]),
+            date=(days if told["zone"] is None else moments)[begin:end],
             zone=told["zone"],
             newest=date.fromisoformat(told["newest"]),
             **{name: columns[name][rows] if name in columns else _ABSENT for name in COLUMNS},
         )
     return Sent(head, bars, len(content))
-
-
-class _Dates:
-    def __init__(self) -> None:
-        self._seen: dict[tuple[int, int, int, str | None], Any] = {}
-
-    def shared(self, numbers: Any, zone: str | None) -> Any:
-        if not len(numbers):
-            return numbers.view("datetime64[D]" if zone is None else "datetime64[s]")
-        key = len(numbers), int(numbers[0]), int(numbers[-1]), zone
-        seen = self._seen.get(key)
-        if seen is None or not np.array_equal(seen.view(np.int64), numbers):
-            seen = self._seen[key] = numbers.view("datetime64[D]" if zone is None else "datetime64[s]")
-        return seen
 
 
 def one_of(symbol: str, response: httpx.Response) -> Bars:

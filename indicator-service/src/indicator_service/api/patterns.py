@@ -16,7 +16,7 @@ from indicator_service.api.dependencies import Plans, Source, is_large, turn
 from indicator_service.api.entitled import check_indicators, window_of
 from indicator_service.domain.answer import ENGINE
 from indicator_service.domain.indicator import Indicator
-from indicator_service.domain.patterns import Direction, found_in, named
+from indicator_service.domain.patterns import Direction, found_in, named, on_newest
 from indicator_service.domain.request import Adjustment, Interval, Symbol
 from indicator_service.domain.series import Bars, iso_text
 from shared.conditional import conditional
@@ -204,7 +204,7 @@ async def _scanned(
             window_of(caller, plans, bars, None, as_of)
             versions.update(f"{bars.symbol}@{bars.data_version} ".encode())
         scanned += len(seen)
-        rows += await asyncio.to_thread(_newest, seen, patterns, query.direction)
+        rows += await asyncio.to_thread(on_newest, seen, patterns, query.direction)
     return rows, scanned, versions.hexdigest()
 
 
@@ -216,16 +216,6 @@ def _allowed(sent: str | None, caller: Envelope, plans: Plans) -> Sequence[Indic
 
 def _is_of(bars: Bars, day: Day | None) -> bool:
     return len(bars) > 0 and (day is None or bars.last_day == day)
-
-
-def _newest(many: Sequence[Bars], patterns: Sequence[Indicator], direction: Direction | None) -> list[_Row]:
-    rows: list[_Row] = []
-    for bars in many:
-        found = found_in(bars, patterns, direction, first=len(bars) - 1)
-        if len(found.at):
-            dates = iso_text(bars.date[found.at], bars.zone)
-            rows += [{"symbol": bars.symbol, **row} for row in found.rows(slice(None), dates)]
-    return rows
 
 
 def _answered(

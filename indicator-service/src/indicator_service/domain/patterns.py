@@ -10,10 +10,10 @@ import numpy.typing as npt
 from indicator_service.domain.catalogue import CATALOGUE, find
 from indicator_service.domain.engine import compute
 from indicator_service.domain.indicator import Indicator
-from indicator_service.domain.series import Bars
+from indicator_service.domain.series import Bars, iso_text
 from shared.errors import InvalidInput, KalpiError
 
-__all__ = ["PATTERNS", "Direction", "Found", "direction_of", "found_in", "named"]
+__all__ = ["PATTERNS", "Direction", "Found", "direction_of", "found_in", "named", "on_newest"]
 
 Direction = Literal["bullish", "bearish", "neutral"]
 PATTERNS: tuple[Indicator, ...] = tuple(entry for entry in CATALOGUE.values() if entry.type == "pattern")
@@ -90,3 +90,20 @@ def found_in(
     at, kind, value = (np.concatenate(part) if part else np.empty(0, np.int64) for part in (places, kinds, values))
     order = np.lexsort((kind, at))
     return Found(patterns, at[order], kind[order], value[order])
+
+
+def on_newest(many: Sequence[Bars], patterns: Sequence[Indicator], direction: Direction | None) -> list[dict[str, Any]]:
+    """What the newest bar of each completes, as answers show it. There is a bar in each."""
+    computations = [pattern.work.bound(pattern.defaults) for pattern in patterns]
+    rows: list[dict[str, Any]] = []
+    for bars in many:
+        values = [computed(bars, ()).columns["value"].item(-1) for computed in computations]
+        if any(values):
+            day = iso_text(bars.date[-1:], bars.zone)[0]
+            found = [(pattern, int(value)) for pattern, value in zip(patterns, values, strict=True) if value]
+            rows += [
+                {"symbol": bars.symbol, "date": day, **_described(pattern, value)}
+                for pattern, value in found
+                if direction in (None, direction_of(pattern, value))
+            ]
+    return rows

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from data_service.domain.adjustment import Adjustment
 from data_service.domain.bars import VALUES
 from data_service.domain.intervals import Interval
+from shared.days import Day
 from shared.formats import FormatChoice
 from shared.paging import Order
 from shared.subjects import SYMBOL_PATTERN
@@ -48,7 +49,7 @@ _Columns = Annotated[
 ]
 
 
-_AsOf = Annotated[date | None, Field(description="as if there were no bar after this day yet")]
+_AsOf = Annotated[Day | None, Field(description="as if there were no bar after this day yet")]
 
 
 class SymbolsQuery(BaseModel):
@@ -56,8 +57,8 @@ class SymbolsQuery(BaseModel):
     search: Annotated[str | None, Field(max_length=32, description="part of a symbol, in capitals or not")] = None
     interval: Annotated[Interval | None, Field(description="there are bars of this interval")] = None
     exchange: Annotated[str | None, Field(max_length=32, description="listed there", examples=["XNAS"])] = None
-    first_date_before: Annotated[date | None, Field(description="the first bar is of this day or earlier")] = None
-    last_date_after: Annotated[date | None, Field(description="the last bar is of this day or later")] = None
+    first_date_before: Annotated[Day | None, Field(description="the first bar is of this day or earlier")] = None
+    last_date_after: Annotated[Day | None, Field(description="the last bar is of this day or later")] = None
     limit: Annotated[int, Field(ge=1, le=5_000)] = 1_000
     cursor: Annotated[str | None, Field(max_length=64, description="`next_cursor` of the page before")] = None
 
@@ -65,8 +66,8 @@ class SymbolsQuery(BaseModel):
 class BarsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     interval: Interval = "1day"
-    start_date: Annotated[date | None, Field(description="first day wanted")] = None
-    end_date: Annotated[date | None, Field(description="last day wanted")] = None
+    start_date: Annotated[Day | None, Field(description="first day wanted")] = None
+    end_date: Annotated[Day | None, Field(description="last day wanted")] = None
     adjustment: Adjustment = "split_dividend"
     as_of: _AsOf = None
     order: Order = "asc"

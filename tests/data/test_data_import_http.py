@@ -1,12 +1,16 @@
 """Importing over HTTP: for administrators, bounded, one at a time, and refused whole with every fault in the problem."""
 
 import asyncio
+import datetime as dt
 import errno
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -84,6 +88,65 @@ async def test_options_are_taken_from_the_query_or_the_form(client: httpx.AsyncC
     answer = await client.post(PATH, params=options, files=file) if query else await client.post(PATH, data=options, files=file)
     assert answer.status_code == 200, answer.text
     assert (answer.json()["dry_run"], len(answer.json()["changed"])) == (True, 1)
+    assert writer.versions() == before
+
+
+PRICES = ("open", "high", "low", "close")
+OF_NUMBERS: list[Any] = [
+    pl.Int8,
+    pl.Int16,
+    pl.Int32,
+    pl.Int64,
+    pl.UInt8,
+    pl.UInt16,
+    pl.UInt32,
+    pl.UInt64,
+    pl.Float32,
+    pl.Decimal(9, 2),
+    pl.String,
+]
+NO_NUMBERS: list[pl.Series] = [
+    pl.Series([dt.date(2013, 3, 4)]),
+    pl.Series([dt.datetime(2013, 3, 4, tzinfo=dt.UTC)]),
+    pl.Series([dt.time(9, 30)]),
+    pl.Series([dt.timedelta(days=1)]),
+    pl.Series([True]),
+    pl.Series([b"11"]),
+    pl.Series([[11.0]]),
+    pl.Series([{"price": 11.0}]),
+    pl.Series(["eleven"], dtype=pl.Categorical),
+    pl.Series([None]),
+    pl.Series([Decimal(-11)]),
+    pl.Series([float("inf")]),
+]
+
+
+def typed(**columns: pl.Series) -> bytes:
+    """One bar in Parquet, some of its columns in types of their own."""
+    bar: dict[str, Any] = {"symbol": "NEW", "date": dt.date(2013, 3, 4), **dict.fromkeys(PRICES, 11), "volume": 100}
+    return parquet(pl.DataFrame({name: columns.get(name, pl.Series([value])) for name, value in bar.items()}))
+
+
+@pytest.mark.parametrize("type_", OF_NUMBERS, ids=str)
+async def test_a_column_of_any_type_of_numbers_is_read_as_its_numbers(
+    client: httpx.AsyncClient, writer: Memory, type_: pl.DataType
+) -> None:
+    columns = {name: pl.Series([100 if name == "volume" else 11]).cast(type_) for name in (*PRICES, "volume")}
+    answer = await client.post(PATH, files=sent(typed(**columns)))
+    assert answer.status_code == 200, answer.text
+    bars = writer.bars["NEW"]
+    assert [getattr(bars, name).tolist() for name in (*PRICES, "volume")] == [[11.0]] * 4 + [[100.0]]
+
+
+@pytest.mark.parametrize("column", [*PRICES, "volume"])
+@pytest.mark.parametrize("values", NO_NUMBERS, ids=lambda values: f"{values.dtype} {values[0]}")
+async def test_a_column_that_is_none_of_numbers_is_named(
+    client: httpx.AsyncClient, writer: Memory, column: str, values: pl.Series
+) -> None:
+    before = writer.versions()
+    answer = await client.post(PATH, files=sent(typed(**{column: values})))
+    assert answer.status_code == 422, answer.text
+    assert {error["loc"][-1] for error in answer.json()["errors"]} == {column}
     assert writer.versions() == before
 
 

@@ -1,12 +1,16 @@
 """indicator-service as an app on a migrated database that the tests share, with the real data-service behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import date
 from pathlib import Path
+from urllib.parse import urlencode
 
 import asyncpg
 import httpx
+import orjson
 import pytest
+from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
@@ -14,6 +18,8 @@ from starlette.types import Receive, Scope, Send
 from data_service.app import create_app as create_data_service
 from data_service.settings import Settings as DataSettings
 from indicator_service.app import NAME, create_app
+from indicator_service.domain.ports import BarSource
+from indicator_service.domain.series import Bars
 from indicator_service.migrate import migrate
 from indicator_service.settings import Settings
 from kalpi_local.servers import Servers
@@ -22,9 +28,9 @@ from shared.limits.book import PLANS_KEY
 from shared.limits.plans import Entitlements, parse_plans
 from shared.store import open_store
 from tests.indicator.people import Person
-from tests.support.asgi import running
+from tests.support.asgi import Answer, ask, running
 from tests.support.http_server import serving
-from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import ALL, PRINCIPAL_KEYS, headers_for, user
 
 PLANS = """
 anonymous_ip: {quota: 50}
@@ -116,3 +122,50 @@ def ann(client: httpx.AsyncClient) -> Person:
 @pytest.fixture
 def bob(client: httpx.AsyncClient) -> Person:
     return Person(client)
+
+
+class Fetched:
+    """Bars asked for once: they stay as they are, and asking whether they do takes longer than computing on them."""
+
+    def __init__(self, source: BarSource) -> None:
+        self._source, self._known = source, dict[tuple[object, ...], Bars]()
+        self.many = source.many
+
+    async def bars(self, symbol: str, interval: str, adjustment: str, as_of: date | None = None) -> Bars:
+        key = symbol, interval, adjustment, as_of
+        if key not in self._known:
+            self._known[key] = await self._source.bars(*key)
+        return self._known[key]
+
+
+Asking = Callable[..., Awaitable[Answer]]
+Answering = Callable[..., Awaitable[bytes]]
+
+
+@pytest.fixture
+async def asking(app: FastAPI) -> AsyncIterator[Asking]:
+    """Asks the running service, as somebody who may have everything, without a client in between: for thousands of questions."""
+    everything = ALL.model_copy(update={"batch_series": 5_000})
+    premium = user("premium")
+    async with LifespanManager(app):
+        app.state.source = Fetched(app.state.source)
+
+        async def asked(method: str, path: str, query: Mapping[str, object] | None = None, body: object = None) -> Answer:
+            # vouched for anew: a signature holds for 30 s
+            headers = headers_for(premium, NAME, everything)
+            content = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+            return await ask(app, method, f"/api/v1/{path}", urlencode(query or {}), headers=headers, content=content)
+
+        yield asked
+
+
+@pytest.fixture
+def answer_of(asking: Asking) -> Answering:
+    """The bytes of an answer where there is one."""
+
+    async def answered(*asked: object) -> bytes:
+        answer = await asking(*asked)
+        assert answer.status == 200, answer.content
+        return answer.content
+
+    return answered

@@ -21,13 +21,19 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 Array = npt.NDArray[Any]
 
 
+SPLITS = {"AAPL": ("2000-06-21", "2005-02-28"), "MSFT": ("2003-02-18",)}
+"""Of the shipped bars, each of two for one."""
+
+
 @cache
 def sample(symbol: str) -> Bars:
-    """The shipped bars, prices adjusted by the rule of the documentation."""
+    """The shipped bars, adjusted by the rule of the documentation."""
     frame = pl.read_parquet(PARQUET).filter(pl.col("symbol") == symbol).sort("date")
+    dates = frame["date"].to_numpy().astype("datetime64[D]")
     ratio = (frame["adj_close"] / frame["close"]).to_numpy()
     prices = {name: frame[name].to_numpy() * (ratio / ratio[-1]) for name in COLUMNS[:4]}
-    return bars_of(frame["date"].to_numpy().astype("datetime64[D]"), volume=frame["volume"].to_numpy(), **prices, symbol=symbol)
+    shares = np.prod([np.where(dates < np.datetime64(day), 2.0, 1.0) for day in SPLITS.get(symbol, ())], axis=0)
+    return bars_of(dates, volume=frame["volume"].to_numpy() * shares, **prices, symbol=symbol)
 
 
 @cache
@@ -75,7 +81,9 @@ def any_parameters(indicator: Indicator, random_: random.Random, *, longest: int
         elif parameter.type == "date":
             values[parameter.name] = f"{random_.randint(2000, 2013)}-0{random_.randint(1, 9)}-{random_.randint(10, 28)}"
         else:
-            values[parameter.name] = random_.uniform(float(parameter.minimum or 0), min(float(parameter.maximum or 0), 5))
+            values[parameter.name] = random_.uniform(
+                max(float(parameter.minimum or 0), -5), min(float(parameter.maximum or 0), 5)
+            )
     for order in indicator.ordered:
         low, high = sorted((values[order.first], values[order.second]))
         values |= {order.first: low, order.second: high + 1}
@@ -98,15 +106,26 @@ def series(bars: Bars, series_type: str) -> Array:
 
 def ta_lib(parameters: Parameters, bars: Bars) -> tuple[Array, ...]:
     """TA-Lib itself, by its own names of everything."""
-    function = call_of(parameters.indicator).function
-    info = abstract.Function(function).info
+    function, given = _asked(parameters)
     free, arrays = iter(parameters.series), []
-    for name, source in info["input_names"].items():
+    for name, source in function.info["input_names"].items():
         arrays += [getattr(bars, column) for column in source] if name == "prices" else [series(bars, next(free))]
-    values = (_number(value) for value in parameters.values.values())
-    given = dict(zip(info["parameters"], values, strict=True))
-    computed = getattr(talib, function)(*arrays, **given)
+    computed = getattr(talib, function.info["name"])(*arrays, **given)
     return computed if isinstance(computed, tuple) else (computed,)
+
+
+def ta_lib_lookback(parameters: Parameters) -> int:
+    """Bars before the first value, as TA-Lib says it."""
+    function, given = _asked(parameters)
+    function.set_parameters(given)
+    return int(function.lookback)
+
+
+def _asked(parameters: Parameters) -> tuple[Any, dict[str, Any]]:
+    """The function with its arguments. Its names are the API's but for underscores."""
+    function = abstract.Function(call_of(parameters.indicator).function)
+    sent = {name.replace("_", ""): value for name, value in parameters.values.items()}
+    return function, {name: _number(sent[name.replace("_", "")]) for name in function.info["parameters"]}
 
 
 def _number(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from data_service.adapters.dataset import Dataset
 from indicator_service.api.schemas import CatalogueAnswer, IndicatorAnswer
 from indicator_service.app import NAME, create_app
-from indicator_service.domain.catalogue import CATALOGUE, TALIB
+from indicator_service.domain.catalogue import CATALOGUE
 from indicator_service.domain.ports import BarSource
 from indicator_service.domain.request import Parameters
 from indicator_service.domain.series import Bars
@@ -23,10 +23,10 @@ from indicator_service.settings import Settings
 from shared.limits.plans import Entitlements
 from tests.data.test_data_intraday import SESSIONS, joined, series
 from tests.indicator.conftest import Counted
-from tests.indicator.samples import COLUMNS, defaults, rows_of, ta_lib
+from tests.indicator.samples import COLUMNS
 from tests.support.asgi import running
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
-from tests.support.sample import SYMBOLS, adjusted
+from tests.support.sample import adjusted
 
 OWN = [{"date": f"2013-01-{day:02}", "open": 9, "high": 12, "low": 8, "close": 10 + day % 3, "volume": 5} for day in range(1, 29)]
 
@@ -168,26 +168,6 @@ async def test_patterns_are_for_the_tiers_whose_plan_has_them(client: httpx.Asyn
     ):
         assert (refused.status_code, refused.json()["required_tier"]) == (403, "expert")
     assert (await client.get("/api/v1/indicators/sar?symbol=AAPL", headers=plain)).status_code == 200
-
-
-@pytest.mark.parametrize("symbol", SYMBOLS)
-async def test_the_route_gives_ta_libs_values_to_the_last_bit(app: FastAPI, client: httpx.AsyncClient, symbol: str) -> None:
-    """Every function, as JSON and as Arrow: the newest rows of the long histories, all of the shortest."""
-    bars = await stored_bars(app, symbol)
-    shown = slice(None) if symbol == "FB" else slice(-120, None)
-    order = "asc" if symbol == "FB" else "desc"
-    for indicator in TALIB.values():
-        expected = dict(zip(indicator.outputs, ta_lib(defaults(indicator), bars), strict=True))
-        rows = rows_of(expected, indicator.lookback(indicator.defaults))[shown]
-        dated = [(date, *row) for date, row in zip(bars.iso_dates[shown], rows, strict=True)]
-        path = f"/api/v1/indicators/{indicator.name}?symbol={symbol}&limit={len(rows)}&order={order}"
-        # vouched for anew: a signature holds for 30 s
-        headers = headers_for(user("premium"), NAME)
-        got = [tuple(row.values()) for row in (await client.get(path, headers=headers)).json()["data"]]
-        table = pl.read_ipc_stream((await client.get(f"{path}&format=arrow", headers=headers)).content)
-        assert table.columns == ["date", *indicator.outputs]
-        written = [(str(date), *values) for date, *values in table.rows()]
-        assert got == written == (dated if order == "asc" else dated[::-1]), indicator.name
 
 
 async def test_every_documented_example_works(app: FastAPI, client: httpx.AsyncClient) -> None:

@@ -165,6 +165,12 @@ async def test_words_of_sql_are_words(ann: Person) -> None:
 # ----- using
 
 
+async def evaluated(person: Person, expression: str) -> list[Any]:
+    answer = await person.post("/api/v1/expressions/evaluate", {"expression": expression, "symbol": "FB"})
+    assert answer.status_code == 200, answer.text
+    return [row["value"] for row in answer.json()["data"]]
+
+
 async def test_it_is_computed_like_any_other_on_stored_bars_and_on_ones_own(ann: Person) -> None:
     await ann.save(**SPREAD)
     answer = await ann.get(f"{BASE}/spread?symbol=AAPL&length=5&limit=2000&start_date=2010-01-04")
@@ -207,6 +213,17 @@ async def test_parameters_are_checked_like_those_of_the_catalogue(ann: Person) -
         assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "n"])
     posted = await ann.post(f"{BASE}/loose", {"bars": BARS, "parameters": {"n": 0}})
     assert (posted.status_code, posted.json()["errors"][0]["loc"]) == (422, ["body", "parameters", "n"])
+
+
+@pytest.mark.parametrize("name", ["model_dump", "model_config", "model_fields_set", "copy", "json", "p_length"])
+async def test_a_parameter_may_have_any_name_that_means_nothing_else(ann: Person, name: str) -> None:
+    await ann.save(**{**SPREAD, "expression": f"close - sma(close, {name})", "parameters": [{**LENGTH, "name": name}]})
+    by_hand = await evaluated(ann, "close - sma(close, 5)")
+    assert await ann.values(f"{BASE}/spread?symbol=FB&{name}=5") == by_hand
+    assert await evaluated(ann, f"spread({name}=5)") == by_hand
+    refused = await ann.get(f"{BASE}/spread?symbol=FB&{name}=1")
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["query", name])
+    assert (await ann.get(f"{BASE}/spread?symbol=FB&p_{name}=5")).status_code == 422
 
 
 async def test_what_it_would_cost_can_be_asked(ann: Person) -> None:

@@ -11,7 +11,7 @@ from indicator_service.domain.errors import InvalidExpression
 from indicator_service.domain.indicator import Indicator, Parameter, Value
 from shared.errors import InvalidInput
 
-__all__ = ["STRICT", "check_order", "checked", "fields_of", "parse_values", "unaliased"]
+__all__ = ["STRICT", "check_order", "checked", "fields_of", "parse_values", "unaliased", "values_of"]
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -33,8 +33,21 @@ def _type_of(parameter: Parameter) -> Any:
 
 
 def fields_of(indicator: Indicator) -> dict[str, Any]:
-    """For a model of pydantic's."""
-    return {parameter.name: (_type_of(parameter), parameter.default) for parameter in indicator.parameters}
+    """For a model of pydantic's, whose input calls each by the parameter's name. The model itself does not: a user may have called
+    one as a model's methods are, `copy` or `model_dump`."""
+    return {
+        _field(parameter.name): (_type_of(parameter), Field(parameter.default, alias=parameter.name))
+        for parameter in indicator.parameters
+    }
+
+
+def values_of(indicator: Indicator, model: BaseModel) -> dict[str, Value]:
+    """From a model with `fields_of` the indicator."""
+    return {parameter.name: getattr(model, _field(parameter.name)) for parameter in indicator.parameters}
+
+
+def _field(name: str) -> str:
+    return f"p_{name}"
 
 
 @lru_cache(1024)
@@ -46,7 +59,7 @@ def parse_values(indicator: Indicator, sent: Mapping[str, Any], *loc: str) -> di
     """Its own parameters by name or alias, of the very types, the others at their defaults. Raises InvalidInput naming each that
     is unknown, given twice, mistyped or out of bounds."""
     model = checked(_values_model(indicator), unaliased(indicator, sent.items(), loc), loc)
-    values = {parameter.name: getattr(model, parameter.name) for parameter in indicator.parameters}
+    values = values_of(indicator, model)
     check_order(indicator, values, loc)
     return values
 

@@ -14,7 +14,7 @@ from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
 from indicator_service.domain.indicator import Computation, Functions, Indicator, Value
 from indicator_service.domain.inputs import SERIES_TYPES, columns_of, cost_of, parse_series, required_of, series_of, used_by
 from indicator_service.domain.outputs import Outputs
-from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased
+from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased, values_of
 from indicator_service.domain.series import Bars
 from shared.days import Day
 from shared.errors import InvalidInput
@@ -236,7 +236,7 @@ def parse_parameters(
 
 
 def _parameters(indicator: Indicator, model: BaseModel, loc: tuple[str | int, ...], functions: Functions) -> Parameters:
-    values = {parameter.name: getattr(model, parameter.name) for parameter in indicator.parameters}
+    values = values_of(indicator, model)
     check_order(indicator, values, loc)
     series = tuple(parse_series(getattr(model, name), (*loc, name), functions) for name in indicator.series_parameters)
     return Parameters(indicator, values, series)

@@ -16,6 +16,7 @@ from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.postgres import open_engine
+from tests.support.poll import until
 
 DRAFT = Draft("", "close", ())
 LENGTH = OwnParameter("length", "int", 14, 2, 500)
@@ -91,6 +92,27 @@ async def test_changes_at_once_are_versions_one_after_the_other(saved: CustomInd
     newest, versions = await saved.get(owner, "mine")
     assert [version.number for version in versions] == list(range(9, 0, -1))
     assert newest.version in [indicator.version for indicator in changed]
+
+
+async def test_what_is_deleted_while_it_changes_is_changed_first(
+    saved: CustomIndicators, store: PostgresCustomIndicators, owner: Owner, database_url: str
+) -> None:
+    created = await saved.create(owner, "mine", DRAFT)
+    admin = await asyncpg.connect(database_url)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = $1"
+    database = await admin.fetchval("SELECT oid FROM pg_database WHERE datname = current_database()")
+
+    async def has_begun() -> bool:
+        return deleting.done() or await admin.fetchval(waiting, database) > 0
+
+    async with store.transaction() as rows:
+        await rows.lock(owner)
+        deleting = asyncio.create_task(saved.delete(owner, "mine"))
+        await until(has_begun)
+        await rows.change(replace(created, version=replace(created.version, number=2)), oldest=1)
+    await deleting
+    await admin.close()
+    assert not await saved.named(owner, ["mine"])
 
 
 async def test_of_many_versions_the_newest_are_kept(saved: CustomIndicators, owner: Owner) -> None:

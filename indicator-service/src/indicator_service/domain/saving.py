@@ -51,6 +51,7 @@ class CustomIndicators:
 
     async def delete(self, owner: Owner, name: str) -> None:
         async with self._store.transaction() as rows:
+            await rows.lock(owner)  # a change under way is of one that is there until it is done
             if not await rows.delete(owner, name):
                 raise NoSuchCustomIndicator(name)
 

@@ -87,6 +87,13 @@ async def test_a_name_that_is_none_or_means_something_else_is_refused(ann: Perso
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "name"])
 
 
+async def test_no_indicator_is_looked_for_under_what_is_no_name(ann: Person) -> None:
+    for name in ("a%00b", "%ED%A0%80", "a%0A", "Trend", "x", "a" * 41):
+        for method, body in (("GET", {}), ("PUT", {"json": {"expression": "close"}}), ("DELETE", {})):
+            answer = await ann(method, f"{CUSTOM}/{name}", **body)
+            assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["path", "name"]), (method, name)
+
+
 def test_every_name_of_the_catalogue_is_refused_and_none_of_them_is_a_reserved_path() -> None:
     assert not {"custom", "batch"} & FUNCTIONS_BY_NAME.keys()
 
@@ -105,6 +112,8 @@ def test_every_name_of_the_catalogue_is_refused_and_none_of_them_is_a_reserved_p
         ({"name": "n", "type": "int", "default": 5, "minimum": 6}, []),
         ({"name": "n", "type": "int", "default": 5, "maximum": 4}, []),
         ({"name": "n", "type": "float", "default": 1e308}, []),
+        ({"name": "n", "type": "float", "default": 10**400}, []),
+        ({"name": "n", "type": "float", "default": 1, "minimum": -(10**400)}, []),
         ({"name": "n", "type": "int", "default": 1, "step": 1}, ["step"]),
         ({"name": "n", "type": "int"}, ["default"]),
     ],
@@ -159,7 +168,7 @@ async def test_words_of_sql_are_words(ann: Person) -> None:
     words = "'; DROP TABLE indicator.custom_indicator; --"
     saved = await ann.save(name="select", expression="close", description=words)
     assert (await ann.get(CUSTOM)).json()["data"] == [saved]
-    assert (await ann.get(f"{CUSTOM}/{words[1:3].strip()}x'")).status_code == 404
+    assert (await ann.get(f"{CUSTOM}/{words[1:3].strip()}x'")).status_code == 422
 
 
 # ----- using

@@ -18,7 +18,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/indicators/custom", tags=["custom indicators"])
 
-Name = Annotated[str, Path(max_length=64, description="as you have called it", examples=["trend"])]
+Name = Annotated[str, Path(pattern=NAME_PATTERN, description="as you have called it", examples=["trend"])]
 Limit = Annotated[int, Query(ge=1, le=100, description="rows in a page")]
 After = Annotated[str | None, Query(alias="cursor", pattern=NAME_PATTERN, description="`next_cursor` of the page before")]
 Number = Annotated[int | None, Query(alias="version", ge=1, le=2**31 - 1, description="one that is kept; default: the newest")]

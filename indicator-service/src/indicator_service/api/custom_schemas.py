@@ -1,6 +1,5 @@
 """Users' own indicators as they are sent and answered."""
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -44,13 +43,13 @@ class ParameterBody(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        parameter = self.parameter()
         for name in ("default", "minimum", "maximum"):
             value = getattr(self, name)
             if self.type == "int" and isinstance(value, float):
                 raise ValueError(f"{name} is no int")
             if value is not None and abs(value) > _WIDEST[self.type]:
                 raise ValueError(f"{name} is too large")
+        parameter = self.parameter()
         if not parameter.minimum <= parameter.default <= parameter.maximum:
             raise ValueError("default is not from minimum to maximum")
         return self
@@ -61,7 +60,7 @@ class ParameterBody(BaseModel):
         return OwnParameter(self.name, self.type, *map(self._number, (self.default, lowest, highest)))
 
     def _number(self, value: float) -> int | float:
-        return value if self.type == "int" or math.fabs(value) > _WIDEST["float"] else float(value)
+        return value if self.type == "int" else float(value)
 
 
 class CustomBody(BaseModel):

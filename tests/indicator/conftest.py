@@ -58,6 +58,12 @@ class Counted:
         await self._app(scope, receive, watched)  # type: ignore[arg-type]  # a message is a mutable mapping
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other things, the Postgres of the tests may take longer than the second it has."""
+    monkeypatch.setattr("indicator_service.app._POSTGRES_S", 10.0)
+
+
 @pytest.fixture
 def free() -> dict[str, str]:
     """A free user, vouched for now: a signature holds for 30 s."""

@@ -31,26 +31,26 @@ async def store_user(database: PostgresDatabase) -> User:
     tenant = Tenant(new_id(), "t", NOW)
     name = f"u{new_id().hex[8:]}"
     user = User(new_id(), tenant.id, name, f"{name}@example.com", "hash", "free", ("admin",), True, NOW, NOW)
-    async with database.transaction() as tx:
+    async with database.transaction(tenant.id) as tx:
         await tx.users.add(tenant, user)
     return user
 
 
 async def store_everything(database: PostgresDatabase) -> Stored:
     user = await store_user(database)
-    key = ApiKey(new_id(), user.id, "laptop", digest(), "…", NOW, NOW + MONTH)
-    session = Session(new_id(), user.id, NOW, NOW + MONTH)
-    token = RefreshToken(new_id(), session.id, digest(), NOW)
-    async with database.transaction() as tx:
+    key = ApiKey(new_id(), user.tenant_id, user.id, "laptop", digest(), "…", NOW, NOW + MONTH)
+    session = Session(new_id(), user.tenant_id, user.id, NOW, NOW + MONTH)
+    token = RefreshToken(new_id(), user.tenant_id, session.id, digest(), NOW)
+    async with database.transaction(user.tenant_id) as tx:
         await tx.api_keys.add(key)
         await tx.sessions.add(session, token)
     return Stored(user, key, session, token)
 
 
 async def save(database: PostgresDatabase, user: User) -> None:
-    async with database.transaction() as tx:
+    async with database.transaction(user.tenant_id) as tx:
         await tx.users.save(user)
 
 
-def audit_event(user_id: UUID | None = None, event: str = "registered") -> AuditEvent:
-    return AuditEvent(new_id(), system_clock(), "user", event, Origin(None), user_id or new_id(), new_id())
+def audit_event(user_id: UUID | None = None, event: str = "registered", tenant_id: UUID | None = None) -> AuditEvent:
+    return AuditEvent(new_id(), system_clock(), "user", event, Origin(None), user_id or new_id(), tenant_id or new_id())

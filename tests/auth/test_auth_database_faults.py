@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from auth_service.adapters.postgres import PostgresDatabase
-from auth_service.domain.model import ApiKey, User
+from auth_service.domain.model import ApiKey
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.postgres import open_engine
-from tests.auth.auth_store import Stored, save, store_user
+from tests.auth.auth_store import Stored, save, store_everything
 from tests.support.poll import until
 
 
@@ -32,8 +32,9 @@ async def test_connections_the_server_has_closed_are_replaced_unnoticed(
 
     await until(closed, what="the end of both connections")
     for _ in range(5):
-        async with database.transaction() as tx:
+        async with database.transaction(stored.user.tenant_id) as tx:
             assert await tx.users.by_id(stored.user.id) == stored.user
+        assert await database.lookups.by_login(stored.user.username) == stored.user
 
 
 async def test_a_server_that_goes_away_in_the_middle_is_unavailable(
@@ -41,14 +42,14 @@ async def test_a_server_that_goes_away_in_the_middle_is_unavailable(
 ) -> None:
     with pytest.raises(Unavailable):
         await lose_the_connection(database, stored, database_url)
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.users.by_id(stored.user.id) == stored.user
 
 
 async def lose_the_connection(database: PostgresDatabase, stored: Stored, database_url: str) -> None:
     admin = await asyncpg.connect(database_url)
     try:
-        async with database.transaction() as tx:
+        async with database.transaction(stored.user.tenant_id) as tx:
             await tx.users.by_id(stored.user.id)
             pid = await admin.fetchval("SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction'")
             await admin.execute("SELECT pg_terminate_backend($1, 5000)", pid)
@@ -58,7 +59,7 @@ async def lose_the_connection(database: PostgresDatabase, stored: Stored, databa
 
 
 async def test_a_statement_that_takes_too_long_is_unavailable(database: PostgresDatabase, stored: Stored) -> None:
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         await tx.users.lock(stored.user.id)
         with pytest.raises(Unavailable):
             await save(database, stored.user)
@@ -67,16 +68,21 @@ async def test_a_statement_that_takes_too_long_is_unavailable(database: Postgres
 async def test_a_deadlock_is_unavailable_for_one_of_the_two(database_url: str) -> None:
     engine = open_engine(database_url, service="test", pool_size=2, command_timeout_s=5)
     async with PostgresDatabase(engine, asyncio.Event()) as database:
-        first, second = [await store_user(database) for _ in range(2)]
+        stored = await store_everything(database)
         met = asyncio.Barrier(2)
 
-        async def lock(one: User, other: User) -> None:
-            async with database.transaction() as tx:
-                await tx.users.lock(one.id)
-                await met.wait()
-                await tx.users.lock(other.id)
+        async def lock(*, user_first: bool) -> None:
+            async with database.transaction(stored.user.tenant_id) as tx:
+                if user_first:
+                    await tx.users.lock(stored.user.id)
+                    await met.wait()
+                    await tx.sessions.lock_family(stored.token.token_sha256)
+                else:
+                    await tx.sessions.lock_family(stored.token.token_sha256)
+                    await met.wait()
+                    await tx.users.lock(stored.user.id)
 
-        outcomes = await asyncio.gather(lock(first, second), lock(second, first), return_exceptions=True)
+        outcomes = await asyncio.gather(lock(user_first=True), lock(user_first=False), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "Unavailable"]
 
 
@@ -90,13 +96,23 @@ async def test_a_database_that_cannot_be_used_is_unavailable(postgres_url: str, 
         "not migrated": postgres_url,
     }[fault]
     async with PostgresDatabase(open_engine(url, service="test", pool_size=1, command_timeout_s=5), asyncio.Event()) as database:
-        with pytest.raises(Unavailable):
-            await save_nobody(database)
+        for use in (save_nobody, look_for_nobody, take_nothing):
+            with pytest.raises(Unavailable):
+                await use(database)
 
 
 async def save_nobody(database: PostgresDatabase) -> None:
-    async with database.transaction() as tx:
+    async with database.transaction(new_id()) as tx:
         await tx.users.by_id(new_id())
+
+
+async def look_for_nobody(database: PostgresDatabase) -> None:
+    await database.lookups.by_login("nobody")
+
+
+async def take_nothing(database: PostgresDatabase) -> None:
+    async with database.outbox() as outbox:
+        await outbox.take(1)
 
 
 async def test_a_mistake_of_ours_is_not_called_unavailable_and_shows_no_parameters(
@@ -110,5 +126,5 @@ async def test_a_mistake_of_ours_is_not_called_unavailable_and_shows_no_paramete
 
 
 async def add_key(database: PostgresDatabase, key: ApiKey) -> None:
-    async with database.transaction() as tx:
+    async with database.transaction(key.tenant_id) as tx:
         await tx.api_keys.add(key)

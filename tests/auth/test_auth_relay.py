@@ -11,6 +11,7 @@ from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.model import AuditEvent
 from auth_service.domain.relaying import BATCH, Relay
 from shared.errors import Unavailable
+from shared.ids import new_id
 from shared.postgres import open_engine
 from tests.auth.auth_store import audit_event
 from tests.support.poll import until
@@ -38,8 +39,9 @@ async def alone(own_database_url: str) -> AsyncIterator[PostgresDatabase]:
 
 
 async def record(database: PostgresDatabase, count: int) -> list[UUID]:
-    events = [audit_event() for _ in range(count)]
-    async with database.transaction() as tx:
+    tenant_id = new_id()
+    events = [audit_event(tenant_id=tenant_id) for _ in range(count)]
+    async with database.transaction(tenant_id) as tx:
         await tx.audit.record(*events)
     return [event.id for event in events]
 
@@ -140,8 +142,9 @@ async def test_a_relay_logs_an_unexpected_error_with_its_traceback_and_waits_lon
 
 
 async def record_and_fail(database: PostgresDatabase) -> None:
-    async with database.transaction() as tx:
-        await tx.audit.record(audit_event())
+    event = audit_event()
+    async with database.transaction(event.tenant_id) as tx:
+        await tx.audit.record(event)
         raise Unavailable("somebody else's")
 
 
@@ -152,9 +155,10 @@ async def test_a_commit_wakes_the_relay_and_a_rollback_does_not(own_database_url
     ) as database:
         with pytest.raises(Unavailable):
             await record_and_fail(database)
-        async with database.transaction() as tx:
+        async with database.transaction(new_id()) as tx:
             await tx.audit.record()
-            assert await tx.outbox.take(10) == []
+        async with database.outbox() as outbox:
+            assert await outbox.take(10) == []
         assert not written.is_set()
         await record(database, 1)
         assert written.is_set()

@@ -32,7 +32,7 @@ ages = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=60))
 
 
 def token(spent_at: datetime | None = None) -> RefreshToken:
-    return RefreshToken(new_id(), new_id(), "0" * 64, NOW, spent_at)
+    return RefreshToken(new_id(), new_id(), new_id(), "0" * 64, NOW, spent_at)
 
 
 @given(age=ages, following=st.booleans())
@@ -71,7 +71,7 @@ def test_a_first_token_carries_256_bits_and_is_stored_as_their_digest() -> None:
 
 
 def test_a_session_lives_until_it_expires_or_is_revoked() -> None:
-    session = Session(new_id(), new_id(), NOW, NOW + timedelta(days=1))
+    session = Session(new_id(), new_id(), new_id(), NOW, NOW + timedelta(days=1))
     assert is_alive(session, NOW)
     assert not is_alive(session, session.expires_at)
     assert not is_alive(replace(session, revoked_at=NOW), NOW)
@@ -141,13 +141,14 @@ def test_a_hint_shows_the_prefix_and_the_last_four_characters() -> None:
 
 def test_no_secret_is_in_what_a_record_prints() -> None:
     secret, raw = "a-secret-of-the-test", b"a-secret-of-the-test"
-    at = {"created_at": NOW, "password_changed_at": NOW}
-    user = User(new_id(), new_id(), "ada", "ada@example.com", secret, "free", (), is_active=True, **at)
+    user = User(
+        new_id(), new_id(), "ada", "ada@example.com", secret, "free", (), is_active=True, created_at=NOW, password_changed_at=NOW
+    )
     records = [
         NewUser("ada", "ada@example.com", secret),
         user,
-        ApiKey(new_id(), new_id(), "", secret, "…", NOW, None),
-        RefreshToken(new_id(), new_id(), secret, NOW),
+        ApiKey(new_id(), new_id(), new_id(), "", secret, "…", NOW, None),
+        RefreshToken(new_id(), new_id(), new_id(), secret, NOW),
         Grant(secret, secret, 900, "free"),
         SessionRules(raw, timedelta(days=1)),
         RegisterBody(username="ada", email="ada@example.com", password=secret),

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -34,16 +33,23 @@ def statements(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
 
 
 async def test_records_come_back_as_they_were_stored(database: PostgresDatabase, stored: Stored) -> None:
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.users.by_id(stored.user.id) == stored.user
         assert await tx.users.lock(stored.user.id) == stored.user
-        assert await tx.users.by_login(stored.user.username.upper()) == stored.user
-        assert await tx.users.by_login(stored.user.email.upper()) == stored.user
         assert await tx.api_keys.page(stored.user.id, before=None, limit=10) == [stored.key]
         assert await tx.sessions.lock_family(stored.token.token_sha256) == stored.session
         assert await tx.sessions.tokens([stored.token.token_sha256, digest()]) == {stored.token.token_sha256: stored.token}
-        nothing = [await tx.users.by_id(new_id()), await tx.users.by_login("nobody"), await tx.sessions.lock_family("")]
-        assert nothing == [None, None, None]
+        assert [await tx.users.by_id(new_id()), await tx.sessions.lock_family("")] == [None, None]
+
+
+async def test_whom_a_name_or_a_token_belongs_to_is_found_in_any_tenant(database: PostgresDatabase, stored: Stored) -> None:
+    lookups = database.lookups
+    assert await lookups.by_login(stored.user.username.upper()) == stored.user
+    assert await lookups.by_login(stored.user.email.upper()) == stored.user
+    assert await lookups.tenant_of_user(stored.user.id) == stored.user.tenant_id
+    assert await lookups.tenant_of_token(stored.token.token_sha256) == stored.user.tenant_id
+    assert [await lookups.by_login(name) for name in ("nobody", "no@body", f"{stored.user.username}@")] == [None] * 3
+    assert [await lookups.tenant_of_user(new_id()), await lookups.tenant_of_token("")] == [None, None]
 
 
 async def test_what_may_change_of_a_user_is_saved(database: PostgresDatabase, stored: Stored) -> None:
@@ -55,9 +61,9 @@ async def test_what_may_change_of_a_user_is_saved(database: PostgresDatabase, st
         tier="pro",
         is_active=False,
     )
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         await tx.users.save(changed)
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.users.by_id(stored.user.id) == changed
 
 
@@ -65,14 +71,14 @@ async def test_a_taken_address_leaves_everything_as_it_was(database: PostgresDat
     other = await store_user(database)
     with pytest.raises(AlreadyRegistered):
         await save(database, replace(other, email=stored.user.email.upper(), tier="pro"))
-    async with database.transaction() as tx:
+    async with database.transaction(other.tenant_id) as tx:
         assert await tx.users.by_id(other.id) == other
 
 
 async def test_expired_sessions_are_forgotten_with_their_tokens_and_others_are_not(
     database: PostgresDatabase, stored: Stored
 ) -> None:
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         await tx.sessions.forget_expired(stored.user.id, NOW + MONTH - timedelta(microseconds=1))
         assert await tx.sessions.lock_family(stored.token.token_sha256) == stored.session
         await tx.sessions.forget_expired(new_id(), NOW + MONTH)
@@ -82,7 +88,7 @@ async def test_expired_sessions_are_forgotten_with_their_tokens_and_others_are_n
 
 
 async def test_revoking_tells_what_it_changed(database: PostgresDatabase, stored: Stored) -> None:
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.sessions.revoke_all(stored.user.id, NOW + MONTH) == [], "an expired session is not alive"
         assert await tx.sessions.revoke_all(stored.user.id, NOW) == [stored.session.id]
         assert await tx.sessions.revoke_all(stored.user.id, NOW) == []
@@ -97,33 +103,33 @@ async def test_old_failures_are_removed_bit_by_bit(database: PostgresDatabase) -
     hour = timedelta(hours=1)
     long_ago = NOW - timedelta(days=1000)
     keys = [digest() for _ in range(15)]
-    async with database.transaction() as tx:
-        for key in keys:
-            await tx.failures.count(key, long_ago, forget_after=hour)
-        newest = digest()
-        for age in (2 * hour, hour, timedelta(0)):
-            await tx.failures.count(newest, NOW - age, forget_after=hour)
-        found = await tx.failures.get(newest)
-        assert found is not None
-        assert (found.count, found.last_at) == (1, NOW), "the one before was an hour ago"
-        await tx.failures.count(newest, NOW, forget_after=hour)
-        assert [found.count for key in [newest] if (found := await tx.failures.get(key))] == [2]
-        assert [await tx.failures.get(key) for key in keys] == [None] * 15
-        await tx.failures.clear(newest)
-        assert await tx.failures.get(newest) is None
+    failures = database.failures
+    for key in keys:
+        await failures.count(key, long_ago, forget_after=hour)
+    newest = digest()
+    for age in (2 * hour, hour, timedelta(0)):
+        await failures.count(newest, NOW - age, forget_after=hour)
+    found = await failures.get(newest)
+    assert found is not None
+    assert (found.count, found.last_at) == (1, NOW), "the one before was an hour ago"
+    await failures.count(newest, NOW, forget_after=hour)
+    assert [found.count for key in [newest] if (found := await failures.get(key))] == [2]
+    assert [await failures.get(key) for key in keys] == [None] * 15
+    await failures.clear(newest)
+    assert await failures.get(newest) is None
 
 
 async def test_a_family_is_changed_by_one_transaction_at_a_time(database: PostgresDatabase, stored: Stored) -> None:
     order: list[str] = []
 
     async def revoke_later() -> None:
-        async with database.transaction() as tx:
+        async with database.transaction(stored.user.tenant_id) as tx:
             session = await tx.sessions.lock_family(stored.token.token_sha256)
             order.append("second")
             assert session is not None
             assert session.revoked_at == NOW, "what the first one did is seen"
 
-    async with database.transaction() as tx:
+    async with database.transaction(stored.user.tenant_id) as tx:
         await tx.sessions.lock_family(stored.token.token_sha256)
         waiting = asyncio.create_task(revoke_later())
         await asyncio.wait({waiting}, timeout=0.05)
@@ -134,43 +140,45 @@ async def test_a_family_is_changed_by_one_transaction_at_a_time(database: Postgr
 
 
 async def test_a_locked_user_keeps_nobody_from_adding_a_session_or_a_key(database: PostgresDatabase, stored: Stored) -> None:
-    async with database.transaction() as first, database.transaction() as second:
+    async with database.transaction(stored.user.tenant_id) as first, database.transaction(stored.user.tenant_id) as second:
         await first.users.lock(stored.user.id)
         await second.api_keys.add(replace(stored.key, id=new_id(), key_sha256=digest()))
         session = replace(stored.session, id=new_id())
         await second.sessions.add(session, replace(stored.token, id=new_id(), session_id=session.id, token_sha256=digest()))
 
 
-async def everything(database: PostgresDatabase, stored: Stored) -> dict[str, UUID]:
-    """Each query once; `refreshing`, `resolving` … as the domain does them."""
+async def everything(database: PostgresDatabase, stored: Stored) -> None:
+    """Each query once."""
     event_ = AuditEvent(new_id(), NOW, "user", "registered", Origin(None), stored.user.id, stored.user.tenant_id)
-    following = RefreshToken(new_id(), stored.session.id, digest(), NOW)
-    async with database.transaction() as tx:
+    following = RefreshToken(new_id(), stored.user.tenant_id, stored.session.id, digest(), NOW)
+    async with database.transaction(stored.user.tenant_id) as tx:
         await tx.users.by_id(stored.user.id)
-        await tx.users.by_login(stored.user.username)
-        await tx.users.by_login(stored.user.email)
         await tx.users.lock(stored.user.id)
         await tx.users.save(stored.user)
-        await tx.users.page(before=None, limit=10)
-        await tx.users.page(before=stored.user.id, limit=10)
         await tx.api_keys.count(stored.user.id)
         await tx.api_keys.page(stored.user.id, before=None, limit=10)
         await tx.api_keys.page(stored.user.id, before=stored.key.id, limit=10)
-        await tx.api_keys.resolve(stored.key.key_sha256, NOW)
         await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW)
-        await tx.sessions.resolve(stored.user.id, stored.session.id, NOW)
         await tx.sessions.lock_family(stored.token.token_sha256)
         await tx.sessions.tokens([stored.token.token_sha256, following.token_sha256])
         await tx.sessions.rotate(replace(stored.token, spent_at=NOW), following)
         await tx.sessions.revoke(stored.session.id, NOW)
         await tx.sessions.revoke_all(stored.user.id, NOW)
         await tx.sessions.forget_expired(stored.user.id, NOW)
-        await tx.failures.get("key")
-        await tx.failures.count("key", NOW, forget_after=MONTH)
-        await tx.failures.clear("key")
         await tx.audit.record(event_)
-        await tx.outbox.mark_published(await tx.outbox.take(10))
-    return {"user": stored.user.id}
+    for name in (stored.user.username, stored.user.email):
+        await database.lookups.by_login(name)
+    await database.lookups.api_key(stored.key.key_sha256, NOW)
+    await database.lookups.session(stored.user.id, stored.session.id, NOW)
+    await database.lookups.tenant_of_user(stored.user.id)
+    await database.lookups.tenant_of_token(stored.token.token_sha256)
+    await database.lookups.users(before=None, limit=10)
+    await database.lookups.users(before=stored.user.id, limit=10)
+    await database.failures.get("key")
+    await database.failures.count("key", NOW, forget_after=MONTH)
+    await database.failures.clear("key")
+    async with database.outbox() as outbox:
+        await outbox.mark_published(await outbox.take(10))
 
 
 async def test_every_query_finds_its_rows_through_an_index(
@@ -194,11 +202,9 @@ async def test_every_query_finds_its_rows_through_an_index(
 
 async def test_resolving_is_one_statement(database: PostgresDatabase, engine: AsyncEngine, stored: Stored) -> None:
     with statements(engine) as sent:
-        async with database.transaction() as tx:
-            by_key = await tx.api_keys.resolve(stored.key.key_sha256, NOW)
+        by_key = await database.lookups.api_key(stored.key.key_sha256, NOW)
         assert len(sent) == 1
-        async with database.transaction() as tx:
-            by_session = await tx.sessions.resolve(stored.user.id, stored.session.id, NOW)
+        by_session = await database.lookups.session(stored.user.id, stored.session.id, NOW)
         assert len(sent) == 2
     assert by_key is not None
     assert by_session is not None
@@ -209,16 +215,19 @@ async def test_resolving_is_one_statement(database: PostgresDatabase, engine: As
 async def test_a_page_or_a_batch_is_one_statement_however_long_it_is(
     database: PostgresDatabase, engine: AsyncEngine, stored: Stored
 ) -> None:
-    events = [
-        AuditEvent(new_id(), NOW, "user", "updated", Origin(None), stored.user.id, stored.user.tenant_id) for _ in range(20)
-    ]
+    tenant_id = stored.user.tenant_id
+    events = [AuditEvent(new_id(), NOW, "user", "updated", Origin(None), stored.user.id, tenant_id) for _ in range(20)]
     with statements(engine) as sent:
-        async with database.transaction() as tx:
+        async with database.transaction(tenant_id) as tx:
+            assert len(sent) == 1, "whose rows"
             await tx.audit.record(*events)
-            assert len(sent) == 1
-            await tx.users.page(before=None, limit=100)
             assert len(sent) == 2
-            taken = await tx.outbox.take(1000)
-            assert len(sent) == 4, "the lock, and the rows"
-            await tx.outbox.mark_published(taken)
-            assert len(sent) == 5
+            await tx.api_keys.page(stored.user.id, before=None, limit=100)
+            assert len(sent) == 3
+        await database.lookups.users(before=None, limit=100)
+        assert len(sent) == 4
+        async with database.outbox() as outbox:
+            taken = await outbox.take(1000)
+            assert len(sent) == 6, "the lock, and the rows"
+            await outbox.mark_published(taken)
+            assert len(sent) == 7

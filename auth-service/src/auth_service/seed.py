@@ -93,7 +93,7 @@ async def _seed(accounts: Accounts, keys: KeyService, asked: SeedUser, user: Use
         user = await accounts.register(new, _ORIGIN)
     if asked.api_key is not None and await keys.belongs_to(asked.api_key, user.id):
         return SeededUser(username=user.username, tier=user.tier, api_key=asked.api_key)
-    secret, _ = await keys.create(user.id, asked.key_name, None, _ORIGIN)
+    secret, _ = await keys.create(user.owner, asked.key_name, None, _ORIGIN)
     return SeededUser(username=user.username, tier=user.tier, api_key=secret)
 
 

@@ -3,8 +3,8 @@
 Of services that own tables: they depend on `kalpi-shared[postgres]`.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
@@ -16,7 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared.errors import Unavailable
 from shared.logging import get_logger
 
-__all__ = ["check_engine", "open_engine", "sqlstate_of", "transaction"]
+__all__ = ["Begin", "check_engine", "open_engine", "sqlstate_of", "statement", "transaction"]
+
+Begin = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+"""`transaction` or `statement` of an engine, for what is given neither by name."""
+
 
 _CONNECT_S = 2.0
 _POOL_S = 2.0
@@ -64,9 +68,24 @@ def open_engine(database_url: str, *, service: str, pool_size: int, command_time
 async def transaction(engine: AsyncEngine, *, away: str) -> AsyncIterator[AsyncConnection]:
     """Commits at the end, rolls back when the body raises. Unavailable, with `away` for its words, when the database does not
     answer, cannot be written to, or rolled the transaction back by itself."""
-    try:
+    with _unavailable(away):
         async with engine.begin() as connection:
             yield connection
+
+
+@asynccontextmanager
+async def statement(engine: AsyncEngine, *, away: str) -> AsyncIterator[AsyncConnection]:
+    """For a statement that needs no other beside it: one round trip where a transaction has three. Raises as that does."""
+    with _unavailable(away):
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection
+
+
+@contextmanager
+def _unavailable(away: str) -> Iterator[None]:
+    try:
+        yield
     except (SQLAlchemyError, OSError) as error:  # asyncpg's own timeouts are TimeoutError, which is an OSError
         if not _passes(error):
             raise

@@ -4,12 +4,11 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth_service.adapters.owners import owner_of, resolved
 from auth_service.adapters.tables import api_key as _table
-from auth_service.domain.model import ApiKey, Resolved
+from auth_service.domain.model import ApiKey
 
 __all__ = ["PostgresApiKeys"]
 
@@ -38,8 +37,3 @@ class PostgresApiKeys:
         this = (_table.c.id == key_id, _table.c.user_id == user_id, _unrevoked)
         changed = await self._connection.execute(update(_table).where(*this).values(revoked_at=now))
         return changed.rowcount == 1
-
-    async def resolve(self, key_sha256: str, now: datetime) -> Resolved | None:
-        unexpired = or_(_table.c.expires_at.is_(None), _table.c.expires_at > now)
-        statement = owner_of(_table, key_id=_table.c.id).where(_table.c.key_sha256 == key_sha256, unexpired)
-        return await resolved(self._connection, statement)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, cast, func, insert, literal, select, update
+from sqlalchemy import ARRAY, BigInteger, Integer, Uuid, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from auth_service.adapters.lookups import rows_of
 from auth_service.adapters.tables import audit_event as _table
 from auth_service.domain.model import AuditEvent, Origin
 
@@ -43,14 +44,12 @@ class PostgresOutbox:
     async def take(self, limit: int) -> list[AuditEvent]:
         # waiting rather than giving up: what this process has just written is then published now, not at the next look
         await self._connection.execute(select(func.pg_advisory_xact_lock(literal(RELAY_LOCK, BigInteger))))
-        waiting = select(_table).where(_table.c.seq.is_(None)).order_by(_table.c.recorded).limit(limit)
+        waiting = rows_of(func.auth.outbox_take(literal(limit, Integer)), _table.c)
         return [
             AuditEvent(**{name: row[name] for name in _event}, origin=Origin(**{name: row[name] for name in _origin}))
             for row in (await self._connection.execute(waiting)).mappings()
         ]
 
     async def mark_published(self, events: Sequence[AuditEvent]) -> None:
-        ids = cast(bindparam("ids", [event.id for event in events]), ARRAY(Uuid))
-        published = func.unnest(ids).table_valued("id", with_ordinality="nth", name="published").render_derived()
-        last = select(func.coalesce(func.max(_table.c.seq), 0)).scalar_subquery()
-        await self._connection.execute(update(_table).where(_table.c.id == published.c.id).values(seq=last + published.c.nth))
+        ids = literal([event.id for event in events], ARRAY(Uuid))
+        await self._connection.execute(select(func.auth.outbox_seal(ids)))

@@ -1,22 +1,28 @@
-"""Transactions on Postgres."""
+"""Transactions on Postgres: of one tenant each, and the few things that belong to none."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from auth_service.adapters.api_keys import PostgresApiKeys
 from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox
 from auth_service.adapters.failures import PostgresFailures
+from auth_service.adapters.isolation import enter
+from auth_service.adapters.lookups import PostgresLookups
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.users import PostgresUsers
-from shared.postgres import check_engine
+from shared.postgres import check_engine, statement
 from shared.postgres import transaction as begun
 
 __all__ = ["PostgresDatabase", "PostgresTransaction"]
+
+_AWAY = "the user database does not answer"
 
 
 class PostgresTransaction:
@@ -24,17 +30,21 @@ class PostgresTransaction:
         self.users = PostgresUsers(connection)
         self.api_keys = PostgresApiKeys(connection)
         self.sessions = PostgresSessions(connection)
-        self.failures = PostgresFailures(connection)
         self.audit = PostgresAuditTrail(connection)
-        self.outbox = PostgresOutbox(connection)
 
 
 class PostgresDatabase:
-    """`written` is set after each commit that recorded audit events."""
+    """`written` is set after each commit that recorded audit events.
+
+    Everything is Unavailable when the database does not answer, cannot be written to, or rolled a transaction back by itself.
+    """
 
     def __init__(self, engine: AsyncEngine, written: asyncio.Event) -> None:
         self._engine = engine
         self._written = written
+        self._begin = partial(begun, engine, away=_AWAY)
+        self.lookups = PostgresLookups(partial(statement, engine, away=_AWAY))
+        self.failures = PostgresFailures(self._begin)
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,13 +53,18 @@ class PostgresDatabase:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[PostgresTransaction]:
-        """Unavailable when the database does not answer, cannot be written to, or rolled the transaction back by itself."""
-        async with begun(self._engine, away="the user database does not answer") as connection:
+    async def transaction(self, tenant_id: UUID) -> AsyncIterator[PostgresTransaction]:
+        async with self._begin() as connection:
+            await enter(connection, tenant_id)
             transaction = PostgresTransaction(connection)
             yield transaction
         if transaction.audit.wrote:
             self._written.set()
+
+    @asynccontextmanager
+    async def outbox(self) -> AsyncIterator[PostgresOutbox]:
+        async with self._begin() as connection:
+            yield PostgresOutbox(connection)
 
     async def check(self) -> None:
         """For health: raises when Postgres does not answer."""

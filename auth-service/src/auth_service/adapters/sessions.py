@@ -8,10 +8,9 @@ from uuid import UUID
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth_service.adapters.owners import owner_of, resolved
 from auth_service.adapters.tables import refresh_token as _tokens
 from auth_service.adapters.tables import session as _table
-from auth_service.domain.model import RefreshToken, Resolved, Session
+from auth_service.domain.model import RefreshToken, Session
 
 __all__ = ["PostgresSessions"]
 
@@ -52,7 +51,3 @@ class PostgresSessions:
 
     async def forget_expired(self, user_id: UUID, now: datetime) -> None:
         await self._connection.execute(delete(_table).where(_table.c.user_id == user_id, _table.c.expires_at <= now))
-
-    async def resolve(self, user_id: UUID, session_id: UUID, now: datetime) -> Resolved | None:
-        this = (_table.c.id == session_id, _table.c.user_id == user_id, _table.c.expires_at > now)
-        return await resolved(self._connection, owner_of(_table, session_id=_table.c.id).where(*this))

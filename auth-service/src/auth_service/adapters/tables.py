@@ -7,12 +7,14 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
 )
@@ -41,6 +43,11 @@ tenant = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
     _time("created_at"),
+    Column("personal", Boolean, nullable=False),
+    Column("tier", Text, nullable=True),
+    Column("quota", Text, nullable=False),
+    Column("allowed_origins", ARRAY(Text), nullable=False),
+    Column("is_active", Boolean, nullable=False),
 )
 
 user_account = Table(
@@ -56,43 +63,62 @@ user_account = Table(
     Column("is_active", Boolean, nullable=False),
     _time("created_at"),
     _time("password_changed_at"),
+    Column("tenant_role", Text, nullable=False),
+    UniqueConstraint("tenant_id", "id"),
 )
 Index("user_account_username_key", func.lower(user_account.c.username), unique=True)
 Index("user_account_email_key", func.lower(user_account.c.email), unique=True)
+
+
+def _of_user() -> ForeignKeyConstraint:
+    """Of both, so that a row moves with its user and cannot lie in another tenant than they do."""
+    return ForeignKeyConstraint(["tenant_id", "user_id"], [user_account.c.tenant_id, user_account.c.id], onupdate="CASCADE")
+
 
 api_key = Table(
     "api_key",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("user_id", Uuid, ForeignKey(user_account.c.id), nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
     Column("name", Text, nullable=False),
     Column("key_sha256", Text, nullable=False, unique=True),
     Column("key_hint", Text, nullable=False),
     _time("created_at"),
     _time("expires_at", nullable=True),
     _time("revoked_at", nullable=True),
+    _of_user(),
 )
 Index("api_key_of_user", api_key.c.user_id, api_key.c.id, postgresql_where=api_key.c.revoked_at.is_(None))
+Index("api_key_of_owner", api_key.c.tenant_id, api_key.c.user_id)
 
 session = Table(
     "session",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("user_id", Uuid, ForeignKey(user_account.c.id), nullable=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
     _time("created_at"),
     _time("expires_at"),
     _time("revoked_at", nullable=True),
+    _of_user(),
+    UniqueConstraint("tenant_id", "id"),
 )
 Index("session_of_user", session.c.user_id, session.c.expires_at)
+Index("session_by_end", session.c.expires_at)
 
 refresh_token = Table(
     "refresh_token",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("session_id", Uuid, ForeignKey(session.c.id, ondelete="CASCADE"), nullable=False, index=False),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("session_id", Uuid, nullable=False),
     Column("token_sha256", Text, nullable=False, unique=True),
     _time("created_at"),
     _time("spent_at", nullable=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "session_id"], [session.c.tenant_id, session.c.id], onupdate="CASCADE", ondelete="CASCADE"
+    ),
 )
 Index("refresh_token_of_session", refresh_token.c.session_id)
 

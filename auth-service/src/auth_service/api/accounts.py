@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from auth_service.api.dependencies import Domain, From, UserId
+from auth_service.api.dependencies import Domain, From, Me
 from auth_service.api.schemas.accounts import EmailChange, PasswordChange, RegisterBody, UserAnswer
 from auth_service.domain.accounts import NewUser
 
@@ -19,16 +19,16 @@ async def register(body: RegisterBody, domain: Domain, origin: From) -> UserAnsw
 
 
 @router.get("/me", summary="Who you are")
-async def me(user_id: UserId, domain: Domain) -> UserAnswer:
-    return UserAnswer.model_validate(await domain.accounts.get(user_id))
+async def me(caller: Me, domain: Domain) -> UserAnswer:
+    return UserAnswer.model_validate(await domain.accounts.get(caller))
 
 
 @router.patch("/me", summary="Change your e-mail address")
-async def change_me(body: EmailChange, user_id: UserId, domain: Domain, origin: From) -> UserAnswer:
-    return UserAnswer.model_validate(await domain.accounts.change(user_id, {"email": body.email}, origin))
+async def change_me(body: EmailChange, caller: Me, domain: Domain, origin: From) -> UserAnswer:
+    return UserAnswer.model_validate(await domain.accounts.change(caller, {"email": body.email}, origin))
 
 
 @router.post("/password", status_code=204, summary="Change your password")
-async def change_password(body: PasswordChange, user_id: UserId, domain: Domain, origin: From) -> None:
+async def change_password(body: PasswordChange, caller: Me, domain: Domain, origin: From) -> None:
     """Ends every session, this one too; keys stay."""
-    await domain.accounts.change_password(user_id, body.current_password, body.new_password, origin)
+    await domain.accounts.change_password(caller, body.current_password, body.new_password, origin)

@@ -4,14 +4,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from auth_service.api.dependencies import After, Domain, From, Limit, user_id_of
+from auth_service.api.dependencies import After, Domain, From, Limit, me_of
 from auth_service.api.schemas.accounts import UserAnswer
 from auth_service.api.schemas.admin_users import AdminChange, UserPage
 from shared.guard import require_role
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1/admin", tags=["admin"], dependencies=[Depends(user_id_of), require_role("admin")])
+router = APIRouter(prefix="/api/v1/admin", tags=["admin"], dependencies=[Depends(me_of), require_role("admin")])
 
 
 @router.get("/users", summary="Every user, newest first")
@@ -22,4 +22,5 @@ async def users(domain: Domain, limit: Limit = 50, cursor: After = None) -> User
 @router.patch("/users/{user_id}", summary="Change a user's tier, disable or enable them")
 async def change_user(user_id: UUID, body: AdminChange, domain: Domain, origin: From) -> UserAnswer:
     """A disabled user's keys and sessions stand for nobody until the user is enabled again."""
-    return UserAnswer.model_validate(await domain.accounts.change(user_id, body.model_dump(exclude_none=True), origin))
+    owner = await domain.accounts.owner(user_id)
+    return UserAnswer.model_validate(await domain.accounts.change(owner, body.model_dump(exclude_none=True), origin))

@@ -8,14 +8,14 @@ from fastapi import Depends, Query, Request, Response
 
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.keys import KeyService
-from auth_service.domain.model import Origin
+from auth_service.domain.model import Origin, Owner
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.sessions import SessionService
 from shared.context import current_request_id
 from shared.errors import Unauthenticated
 from shared.guard import Caller
 
-__all__ = ["After", "Domain", "From", "Limit", "NotStored", "Services", "UserId", "user_id_of"]
+__all__ = ["After", "Domain", "From", "Limit", "Me", "NotStored", "Services", "me_of"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ async def _services(request: Request) -> Services:
     return services
 
 
-async def user_id_of(caller: Caller) -> UUID:
+async def me_of(caller: Caller) -> Owner:
     """The caller's; Unauthenticated for a request without credentials, which the gateway sends for itself."""
     if caller.principal.kind != "user":
         raise Unauthenticated("send a key or an access token")
-    return UUID(caller.principal.user_id)
+    return Owner(UUID(caller.principal.tenant_id), UUID(caller.principal.user_id))
 
 
 async def _origin(caller: Caller) -> Origin:
@@ -52,7 +52,7 @@ async def _not_stored(response: Response) -> None:
 
 
 Domain = Annotated[Services, Depends(_services)]
-UserId = Annotated[UUID, Depends(user_id_of)]
+Me = Annotated[Owner, Depends(me_of)]
 From = Annotated[Origin, Depends(_origin)]
 NotStored = Depends(_not_stored)
 """For routes whose answer holds a credential (RFC 6749, section 5.1)."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form
 
-from auth_service.api.dependencies import Domain, From, NotStored, UserId
+from auth_service.api.dependencies import Domain, From, Me, NotStored
 from auth_service.api.schemas.sessions import LoginForm, RefreshBody, TokenAnswer
 
 __all__ = ["router"]
@@ -31,6 +31,6 @@ async def logout(body: RefreshBody, domain: Domain, origin: From) -> None:
 
 
 @router.post("/logout-all", status_code=204, summary="End every session of yours")
-async def logout_all(user_id: UserId, domain: Domain, origin: From) -> None:
+async def logout_all(caller: Me, domain: Domain, origin: From) -> None:
     """Keys stay."""
-    await domain.sessions.logout_all(user_id, origin)
+    await domain.sessions.logout_all(caller, origin)

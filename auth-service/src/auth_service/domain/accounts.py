@@ -8,7 +8,7 @@ from uuid import UUID
 from auth_service.domain.auditing import Auditor
 from auth_service.domain.errors import NoSuchUser, WrongPassword
 from auth_service.domain.guessing import PasswordGate, guess_key
-from auth_service.domain.model import FREE, Origin, Tenant, User
+from auth_service.domain.model import FREE, Origin, Owner, Tenant, User, UserEntry
 from auth_service.domain.passwords import accepted
 from auth_service.domain.ports import Database, Hasher
 from shared.clock import Clock
@@ -55,7 +55,7 @@ class Accounts:
             created_at=now,
             password_changed_at=now,
         )
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(tenant.id) as tx:
             await tx.users.add(tenant, user)
             await tx.audit.record(
                 self._auditor.event("tenant", "created", user, origin, now),
@@ -63,26 +63,30 @@ class Accounts:
             )
         return user
 
-    async def get(self, user_id: UUID) -> User:
-        async with self._database.transaction() as tx:
-            user = await tx.users.by_id(user_id)
+    async def get(self, owner: Owner) -> User:
+        user = await self._by_id(owner)
         if user is None:
             raise NoSuchUser
         return user
 
     async def find(self, username: str) -> User | None:
-        async with self._database.transaction() as tx:
-            return await tx.users.by_login(username)
+        return await self._database.lookups.by_login(username)
 
-    async def list(self, *, before: UUID | None, limit: int) -> Sequence[User]:
-        async with self._database.transaction() as tx:
-            return await tx.users.page(before=before, limit=limit)
+    async def list(self, *, before: UUID | None, limit: int) -> Sequence[UserEntry]:
+        return await self._database.lookups.users(before=before, limit=limit)
 
-    async def change(self, user_id: UUID, changes: Mapping[str, Any], origin: Origin) -> User:
+    async def owner(self, user_id: UUID) -> Owner:
+        """For whoever may ask about users of any tenant; NoSuchUser."""
+        tenant_id = await self._database.lookups.tenant_of_user(user_id)
+        if tenant_id is None:
+            raise NoSuchUser
+        return Owner(tenant_id, user_id)
+
+    async def change(self, owner: Owner, changes: Mapping[str, Any], origin: Origin) -> User:
         """`changes` are new values of email, tier or is_active; NoSuchUser, AlreadyRegistered. Nothing new is no event."""
         now = self._clock()
-        async with self._database.transaction() as tx:
-            before = await tx.users.lock(user_id)
+        async with self._database.transaction(owner.tenant_id) as tx:
+            before = await tx.users.lock(owner.user_id)
             if before is None:
                 raise NoSuchUser
             after = replace(before, **changes)
@@ -92,21 +96,21 @@ class Accounts:
                 await tx.audit.record(self._auditor.event("user", "updated", after, origin, now, changed=changed))
         return after
 
-    async def change_password(self, user_id: UUID, current: str, new: str, origin: Origin) -> None:
+    async def change_password(self, owner: Owner, current: str, new: str, origin: Origin) -> None:
         """Ends every session, this one too; keys stay. WrongPassword, TooManyGuesses, InvalidInput."""
         replacement = accepted(new, field="new_password")
         # counted apart from logins: who is being guessed at must still be able to change the password
-        user = await self._gate.check(guess_key("change", str(user_id)), lambda tx: tx.users.by_id(user_id), current)
+        user = await self._gate.check(guess_key("change", str(owner.user_id)), lambda: self._by_id(owner), current)
         if user is None:
             raise WrongPassword
         hashed = await self._hasher.hash(replacement)
         now = self._clock()
-        async with self._database.transaction() as tx:
-            locked = await tx.users.lock(user_id)
+        async with self._database.transaction(owner.tenant_id) as tx:
+            locked = await tx.users.lock(owner.user_id)
             if locked is None or locked.password_changed_at != user.password_changed_at:
                 raise WrongPassword
             await tx.users.save(replace(locked, password_hash=hashed, password_changed_at=now))
-            ended = await tx.sessions.revoke_all(user_id, now)
+            ended = await tx.sessions.revoke_all(owner.user_id, now)
             await tx.audit.record(
                 self._auditor.event("user", "password_changed", locked, origin, now),
                 *(
@@ -114,3 +118,7 @@ class Accounts:
                     for session_id in ended
                 ),
             )
+
+    async def _by_id(self, owner: Owner) -> User | None:
+        async with self._database.transaction(owner.tenant_id) as tx:
+            return await tx.users.by_id(owner.user_id)

@@ -9,14 +9,13 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from auth_service.domain.errors import TooManyGuesses
 from auth_service.domain.model import User
 from auth_service.domain.passwords import prepared
-from auth_service.domain.ports import Database, Failures, Hasher, Transaction
+from auth_service.domain.ports import Database, Failures, Hasher
 from shared.clock import Clock
 
 __all__ = ["FORGET_AFTER", "PasswordGate", "guess_key", "wait_after"]
@@ -48,12 +47,6 @@ def refuse_while_waiting(failures: Failures | None, now: datetime) -> None:
         raise TooManyGuesses(math.ceil(left))
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    user: User | None
-    failed_before: bool
-
-
 class PasswordGate:
     """Checks one password with exactly one verification, whether or not there is such a user."""
 
@@ -63,24 +56,17 @@ class PasswordGate:
         self._clock = clock
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def check(self, key: str, find: Callable[[Transaction], Awaitable[User | None]], password: str) -> User | None:
+    async def check(self, key: str, find: Callable[[], Awaitable[User | None]], password: str) -> User | None:
         """The active user whose password this is, else None (and a failure is counted under `key`)."""
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
-            attempt = await self._admit(key, find)
-            user = attempt.user
+            failures = await self._database.failures.get(key)
+            refuse_while_waiting(failures, self._clock())
+            user = await find()
             right = await self._hasher.verify(user.password_hash if user else None, prepared(password))
             passed = user if user is not None and right and user.is_active else None
-            if passed is None or attempt.failed_before:
-                async with self._database.transaction() as tx:
-                    if passed is None:
-                        await tx.failures.count(key, self._clock(), forget_after=FORGET_AFTER)
-                    else:
-                        await tx.failures.clear(key)
+            if passed is None:
+                await self._database.failures.count(key, self._clock(), forget_after=FORGET_AFTER)
+            elif failures is not None:
+                await self._database.failures.clear(key)
             return passed
-
-    async def _admit(self, key: str, find: Callable[[Transaction], Awaitable[User | None]]) -> _Attempt:
-        async with self._database.transaction() as tx:
-            failures = await tx.failures.get(key)
-            refuse_while_waiting(failures, self._clock())
-            return _Attempt(await find(tx), failures is not None)

@@ -5,17 +5,50 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-__all__ = ["FREE", "ApiKey", "AuditEvent", "Origin", "RefreshToken", "Resolved", "Session", "Tenant", "User"]
+__all__ = [
+    "FREE",
+    "ApiKey",
+    "AuditEvent",
+    "Origin",
+    "Owner",
+    "Quota",
+    "RefreshToken",
+    "Resolved",
+    "Session",
+    "Tenant",
+    "TenantRole",
+    "User",
+    "UserEntry",
+]
 
 FREE = "free"
 """The tier of everyone who registers; what a tier allows is ratelimit-service's to say."""
 
 
+Quota = Literal["shared", "split"]
+TenantRole = Literal["owner", "admin", "member"]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose rows: a user's, in the tenant they lie in."""
+
+    tenant_id: UUID
+    user_id: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
+    """`tier`, where there is one, is that of all its members, who share what it allows or have each a part of it (`quota`)."""
+
     id: UUID
     name: str
     created_at: datetime
+    personal: bool = True
+    tier: str | None = None
+    quota: Quota = "split"
+    allowed_origins: tuple[str, ...] = ()
+    is_active: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +63,25 @@ class User:
     is_active: bool
     created_at: datetime
     password_changed_at: datetime
+    tenant_role: TenantRole = "owner"
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.tenant_id, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class UserEntry:
+    """A user in a list: without what only logging in needs."""
+
+    id: UUID
+    tenant_id: UUID
+    username: str
+    email: str
+    tier: str
+    roles: tuple[str, ...]
+    is_active: bool
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +89,7 @@ class ApiKey:
     """`key_sha256` is all that is kept of the key; `key_hint` is its prefix and last four characters."""
 
     id: UUID
+    tenant_id: UUID
     user_id: UUID
     name: str
     key_sha256: str = field(repr=False)
@@ -50,6 +103,7 @@ class Session:
     """A login and every refresh token that descends from it (the family)."""
 
     id: UUID
+    tenant_id: UUID
     user_id: UUID
     created_at: datetime
     expires_at: datetime
@@ -61,6 +115,7 @@ class RefreshToken:
     """A token is spent when its successor was issued for it."""
 
     id: UUID
+    tenant_id: UUID
     session_id: UUID
     token_sha256: str = field(repr=False)
     created_at: datetime

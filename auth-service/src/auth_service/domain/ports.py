@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from auth_service.domain.model import ApiKey, AuditEvent, RefreshToken, Resolved, Session, Tenant, User
+from auth_service.domain.model import ApiKey, AuditEvent, RefreshToken, Resolved, Session, Tenant, User, UserEntry
 
 __all__ = [
     "AccessTokens",
@@ -18,6 +18,7 @@ __all__ = [
     "FailureCounts",
     "Failures",
     "Hasher",
+    "Lookups",
     "Outbox",
     "Sessions",
     "Transaction",
@@ -31,17 +32,11 @@ class Users(Protocol):
 
     async def by_id(self, user_id: UUID) -> User | None: ...
 
-    async def by_login(self, name: str) -> User | None:
-        """By e-mail address where the name has an @, which no user name has, else by user name."""
-
     async def lock(self, user_id: UUID) -> User | None:
         """As `by_id`, and nobody else changes it until the transaction ends."""
 
     async def save(self, user: User) -> None:
         """Writes what may change; AlreadyRegistered when the new address is taken."""
-
-    async def page(self, *, before: UUID | None, limit: int) -> list[User]:
-        """Newest first; those older than `before`."""
 
 
 class ApiKeys(Protocol):
@@ -55,8 +50,6 @@ class ApiKeys(Protocol):
 
     async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> bool:
         """False when this user has no such key (any more)."""
-
-    async def resolve(self, key_sha256: str, now: datetime) -> Resolved | None: ...
 
 
 class Sessions(Protocol):
@@ -76,8 +69,6 @@ class Sessions(Protocol):
         """The ids of those that were alive."""
 
     async def forget_expired(self, user_id: UUID, now: datetime) -> None: ...
-
-    async def resolve(self, user_id: UUID, session_id: UUID, now: datetime) -> Resolved | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +101,7 @@ class Outbox(Protocol):
 
 
 class Transaction(Protocol):
-    """One repository per aggregate, all in the same transaction."""
+    """One repository per aggregate, all in the same transaction and on the rows of one tenant alone."""
 
     @property
     def users(self) -> Users: ...
@@ -119,16 +110,43 @@ class Transaction(Protocol):
     @property
     def sessions(self) -> Sessions: ...
     @property
-    def failures(self) -> FailureCounts: ...
-    @property
     def audit(self) -> AuditTrail: ...
-    @property
-    def outbox(self) -> Outbox: ...
+
+
+class Lookups(Protocol):
+    """Everything that is read before the tenant is known, or of all tenants. Each is one statement of its own."""
+
+    async def by_login(self, name: str) -> User | None:
+        """By e-mail address where the name has an @, which no user name has, else by user name."""
+
+    async def api_key(self, key_sha256: str, now: datetime) -> Resolved | None: ...
+
+    async def session(self, user_id: UUID, session_id: UUID, now: datetime) -> Resolved | None: ...
+
+    async def tenant_of_user(self, user_id: UUID) -> UUID | None: ...
+
+    async def tenant_of_token(self, token_sha256: str) -> UUID | None:
+        """Of a refresh token."""
+
+    async def users(self, *, before: UUID | None, limit: int) -> list[UserEntry]:
+        """Newest first; those older than `before`."""
 
 
 class Database(Protocol):
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Commits at the end, rolls back when the body raises; Unavailable when the database does not answer."""
+    """All of it raises Unavailable when the database does not answer."""
+
+    @property
+    def lookups(self) -> Lookups: ...
+
+    @property
+    def failures(self) -> FailureCounts:
+        """Of names that may be nobody's: digests that belong to no tenant. Each call is a transaction of its own."""
+
+    def transaction(self, tenant_id: UUID) -> AbstractAsyncContextManager[Transaction]:
+        """Sees and writes rows of this tenant alone. Commits at the end, rolls back when the body raises."""
+
+    def outbox(self) -> AbstractAsyncContextManager[Outbox]:
+        """A transaction as well, on the events of all tenants."""
 
 
 class Hasher(Protocol):

@@ -61,8 +61,8 @@ class Relay:
         """How many were published; raises what the publisher failed with, after marking those that went before."""
         failure: Exception | None = None
         published: list[AuditEvent] = []
-        async with self._database.transaction() as tx:
-            for event in await tx.outbox.take(BATCH):
+        async with self._database.outbox() as outbox:
+            for event in await outbox.take(BATCH):
                 try:
                     await self._publisher.publish(event)
                 except Exception as error:  # noqa: BLE001 - raised below; unmarked, those that went before would go every round
@@ -70,7 +70,7 @@ class Relay:
                     break
                 published.append(event)
             if published:
-                await tx.outbox.mark_published(published)
+                await outbox.mark_published(published)
         if failure is not None:
             raise failure
         return len(published)

@@ -18,12 +18,10 @@ class Resolver:
         self._clock = clock
 
     async def api_key(self, key_sha256: str) -> Resolved:
-        async with self._database.transaction() as tx:
-            return _valid(await tx.api_keys.resolve(key_sha256, self._clock()))
+        return _valid(await self._database.lookups.api_key(key_sha256, self._clock()))
 
     async def session(self, user_id: UUID, session_id: UUID) -> Resolved:
-        async with self._database.transaction() as tx:
-            return _valid(await tx.sessions.resolve(user_id, session_id, self._clock()))
+        return _valid(await self._database.lookups.session(user_id, session_id, self._clock()))
 
 
 def _valid(found: Resolved | None) -> Resolved:

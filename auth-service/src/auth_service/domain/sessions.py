@@ -9,7 +9,7 @@ from auth_service.domain import refreshing
 from auth_service.domain.auditing import Auditor
 from auth_service.domain.errors import BadCredentials, RefreshRefused
 from auth_service.domain.guessing import PasswordGate, guess_key
-from auth_service.domain.model import Origin, RefreshToken, Session, User
+from auth_service.domain.model import Origin, Owner, RefreshToken, Session, User
 from auth_service.domain.passwords import prepared
 from auth_service.domain.ports import AccessTokens, Database, Hasher, Transaction
 from auth_service.domain.refreshing import Verdict
@@ -62,14 +62,14 @@ class SessionService:
 
     async def login(self, name: str, password: str, origin: Origin) -> Grant:
         """By user name or e-mail address. BadCredentials, TooManyGuesses, HashingBusy."""
-        user = await self._gate.check(guess_key("login", name), lambda tx: tx.users.by_login(name), password)
+        user = await self._gate.check(guess_key("login", name), lambda: self._database.lookups.by_login(name), password)
         if user is None:
             raise BadCredentials
         rehashed = await self._hasher.hash(prepared(password)) if self._hasher.is_outdated(user.password_hash) else None
         now = self._clock()
-        session = Session(self._new_id(), user.id, now, now + self._rules.lifetime)
+        session = Session(self._new_id(), user.tenant_id, user.id, now, now + self._rules.lifetime)
         refresh_token = refreshing.first_token(self._random)
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(user.tenant_id) as tx:
             current = await tx.users.lock(user.id)
             # the check ran without a lock: a password changed or an account disabled meanwhile must win
             if current is None or not current.is_active or current.password_changed_at != user.password_changed_at:
@@ -77,14 +77,17 @@ class SessionService:
             if rehashed is not None:
                 await tx.users.save(replace(current, password_hash=rehashed))
             await tx.sessions.forget_expired(user.id, now)
-            await tx.sessions.add(session, self._stored(refresh_token, session.id, now))
+            await tx.sessions.add(session, self._stored(refresh_token, session, now))
             await tx.audit.record(self._auditor.event("session", "created", current, origin, now, session_id=session.id))
         return self._grant(current, session.id, refresh_token)
 
     async def refresh(self, token: str, origin: Origin) -> Grant:
         """RefreshRefused for a token that is unknown, reused, or of a session or user no longer valid."""
         token_sha256, following = refreshing.digest(token), refreshing.successor(self._rules.refresh_key, token)
-        async with self._database.transaction() as tx:
+        tenant_id = await self._database.lookups.tenant_of_token(token_sha256)
+        if tenant_id is None:
+            raise RefreshRefused
+        async with self._database.transaction(tenant_id) as tx:
             session = await tx.sessions.lock_family(token_sha256)
             user = await tx.users.by_id(session.user_id) if session is not None else None
             now = self._clock()
@@ -94,7 +97,7 @@ class SessionService:
             spent = known[token_sha256]
             verdict = refreshing.judge(spent, known.get(refreshing.digest(following)), now)
             if verdict is Verdict.ROTATE:
-                await tx.sessions.rotate(replace(spent, spent_at=now), self._stored(following, session.id, now))
+                await tx.sessions.rotate(replace(spent, spent_at=now), self._stored(following, session, now))
             elif verdict is Verdict.REUSE:
                 await self._revoke(tx, user, session.id, origin, reason="reuse")
         if verdict is Verdict.REUSE:
@@ -103,20 +106,24 @@ class SessionService:
 
     async def logout(self, token: str, origin: Origin) -> None:
         """Ends the token's session; a token nobody has is no error (RFC 7009, section 2.2)."""
-        async with self._database.transaction() as tx:
-            session = await tx.sessions.lock_family(refreshing.digest(token))
+        token_sha256 = refreshing.digest(token)
+        tenant_id = await self._database.lookups.tenant_of_token(token_sha256)
+        if tenant_id is None:
+            return
+        async with self._database.transaction(tenant_id) as tx:
+            session = await tx.sessions.lock_family(token_sha256)
             user = await tx.users.by_id(session.user_id) if session is not None else None
             if session is not None and user is not None:
                 await self._revoke(tx, user, session.id, origin, reason="logout")
 
-    async def logout_all(self, user_id: UUID, origin: Origin) -> None:
+    async def logout_all(self, owner: Owner, origin: Origin) -> None:
         """Ends every session of the user; keys stay."""
         now = self._clock()
-        async with self._database.transaction() as tx:
-            user = await tx.users.lock(user_id)
+        async with self._database.transaction(owner.tenant_id) as tx:
+            user = await tx.users.lock(owner.user_id)
             if user is None:
                 return
-            ended = await tx.sessions.revoke_all(user_id, now)
+            ended = await tx.sessions.revoke_all(owner.user_id, now)
             await tx.audit.record(
                 *(
                     self._auditor.event("session", "revoked", user, origin, now, session_id=session_id, reason="logout-all")
@@ -130,8 +137,8 @@ class SessionService:
             event = self._auditor.event("session", "revoked", user, origin, now, session_id=session_id, reason=reason)
             await tx.audit.record(event)
 
-    def _stored(self, token: str, session_id: UUID, now: datetime) -> RefreshToken:
-        return RefreshToken(self._new_id(), session_id, refreshing.digest(token), now)
+    def _stored(self, token: str, session: Session, now: datetime) -> RefreshToken:
+        return RefreshToken(self._new_id(), session.tenant_id, session.id, refreshing.digest(token), now)
 
     def _grant(self, user: User, session_id: UUID, refresh_token: str) -> Grant:
         return Grant(self._tokens.issue(user.id, session_id), refresh_token, self._tokens.lifetime_s, user.tier)

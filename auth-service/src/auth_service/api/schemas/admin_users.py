@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from auth_service.api.schemas.accounts import UserAnswer
 from auth_service.api.schemas.common import Body, page_of
-from auth_service.domain.model import User
+from auth_service.domain.model import UserEntry
 
 __all__ = ["AdminChange", "UserPage"]
 
@@ -26,5 +26,5 @@ class UserPage(BaseModel):
     next_cursor: UUID | None
 
     @classmethod
-    def of(cls, users: Sequence[User], limit: int) -> "UserPage":
+    def of(cls, users: Sequence[UserEntry], limit: int) -> "UserPage":
         return cls(**page_of(users, limit, UserAnswer.model_validate))

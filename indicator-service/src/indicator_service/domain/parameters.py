@@ -33,8 +33,8 @@ def _type_of(parameter: Parameter) -> Any:
 
 
 def fields_of(indicator: Indicator) -> dict[str, Any]:
-    """For a model of pydantic's, whose input calls each by the parameter's name. The model itself does not: a user may have called
-    one as a model's methods are, `copy` or `model_dump`."""
+    """For a model of pydantic's, whose input calls each by the parameter's name. The model itself does not: a user may have
+    called one as a model's methods are, `copy` or `model_dump`."""
     return {
         _field(parameter.name): (_type_of(parameter), Field(parameter.default, alias=parameter.name))
         for parameter in indicator.parameters

@@ -9,7 +9,7 @@ from tests.support.stack import Stack
 
 __all__ = ["signed"]
 
-_ALL = Entitlements(indicators="all", batch_series=1, features=("screener", "expressions"))
+_ALL = Entitlements(indicators="all", batch_series=1, features=("screener", "expressions", "patterns"))
 
 
 def signed(stack: Stack, audience: str) -> dict[str, str]:

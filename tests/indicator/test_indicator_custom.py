@@ -399,6 +399,15 @@ async def test_no_answer_that_rests_on_ones_own_is_tagged_to_be_kept(ann: Person
     assert "surrogate-key" in (await ann.get(f"{BASE}/rsi?symbol=AAPL&series_type=sma(close, 5)")).headers
 
 
+async def test_a_screen_by_ones_own_is_not_kept(ann: Person, bob: Person, app: FastAPI) -> None:
+    app.state.results.min_cost_s = 0
+    await ann.save(name="mine", expression="close > 0")
+    await bob.save(name="mine", expression="close < 0")
+    for _ in range(2):
+        found = [(await one.post("/api/v1/screener", {"expression": "mine()"})).json() for one in (ann, bob)]
+        assert [screen["matched"] for screen in found] == [5, 0]
+
+
 async def test_two_users_with_one_name_each_get_their_own_through_the_gateway(
     app: FastAPI, redis_url: str, nats_url: str
 ) -> None:

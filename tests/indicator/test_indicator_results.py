@@ -1,7 +1,9 @@
 """Costly answers are kept: under every field they depend on, for as long as they hold, and only where that is quicker."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -10,10 +12,17 @@ from redis.asyncio import Redis
 
 from indicator_service.adapters import kept_results
 from indicator_service.adapters.kept_results import RedisResults
-from indicator_service.domain.results import ResultKey, Results, TimesToLive
+from indicator_service.app import NAME
+from indicator_service.domain.results import ALL, ResultKey, Results, TimesToLive, version_of_many
+from shared.clock import system_clock
+from shared.events import EventBus
 from shared.ids import new_id
+from shared.limits.plans import Entitlements
 from shared.metrics import Metrics
 from shared.store import open_store
+from shared.subjects import bars_subject
+from tests.support.poll import until
+from tests.support.principals import headers_for, user
 
 TTL = TimesToLive(forming=1800, closed=86400, groups={"Cycle Indicators": 60})
 
@@ -106,6 +115,24 @@ async def test_who_goes_away_leaves_it_to_the_others(kept: Kept) -> None:
     assert costly.made == 1
 
 
+async def test_what_was_made_of_newer_bars_is_not_kept_under_the_older_ones(kept: Kept) -> None:
+    costly = maker(kept, 1)
+    for _ in range(2):
+        asked = costly.results.answer(
+            lambda: ResultKey(ALL, "screen", "fields", "v1"), "work", 60, costly, guess=True, holds=lambda: False
+        )
+        assert await asked == b"answer"
+    assert (costly.made, kept) == (2, {})
+
+
+def test_the_version_of_many_is_another_as_soon_as_that_of_one_is() -> None:
+    versions = {"IBM": "v1", "FB": "v2"}
+    one = version_of_many(versions, {"NOSUCH": "unknown"})
+    assert one == version_of_many(dict(reversed(versions.items())), {"NOSUCH": "unknown"})
+    others = [version_of_many({**versions, "IBM": "v3"}, {"NOSUCH": "unknown"}), version_of_many(versions, {})]
+    assert len({one, *others, version_of_many({"IBM": "v2", "FB": "v1"}, {"NOSUCH": "unknown"})}) == 4
+
+
 def test_an_answer_lives_as_long_as_its_bars_and_its_group_allow() -> None:
     assert (TTL.of("Momentum Indicators", forming=True), TTL.of("Momentum Indicators", forming=False)) == (1800, 86400)
     assert (TTL.of("Cycle Indicators", forming=True), TTL.of("Cycle Indicators", forming=False)) == (60, 60)
@@ -145,8 +172,15 @@ async def test_too_many_or_too_long_answers_are_not_kept(redis: Redis, symbol: s
     for one in keys:
         await results.put(one, b"answer", 100)
     assert [await results.has(one) for one in keys] == [False, False, True, True, True]
-    await results.put(key(symbol, "long"), b"x" * (256 * 1024 + 1), 100)
+    await results.put(key(symbol, "long"), random.Random(1).randbytes(256 * 1024 + 1), 100)  # noqa: S311 - the same in every run
     assert not await results.has(key(symbol, "long"))
+
+
+async def test_what_is_too_long_is_kept_if_it_is_not_once_it_is_compressed(redis: Redis, symbol: str) -> None:
+    results, long = RedisResults(redis, Metrics("test")), b'{"symbol":"IBM"}' * 20_000
+    await results.put(key(symbol, "long"), long, 100)
+    assert await redis.strlen(key(symbol, "long").text) < 10_000
+    assert await results.get(key(symbol, "long")) == long
 
 
 async def test_a_store_that_is_away_only_slows_and_is_counted() -> None:
@@ -179,3 +213,74 @@ async def test_explain_says_whether_the_answer_is_kept(client: httpx.AsyncClient
     for _ in range(3):
         await client.get(cheap)
     assert (await client.get(f"{cheap}&explain=true")).json()["cached"] is False
+
+
+SCREENER = "/api/v1/screener"
+
+
+async def listed(app: FastAPI, symbol: str) -> set[bytes]:
+    """The keys that are freed with this symbol, or with any."""
+    keys: set[bytes] = await app.state.results.store._redis.smembers(f"indicators:of:{symbol}")
+    return keys
+
+
+@pytest.fixture
+async def keeping(client: httpx.AsyncClient, app: FastAPI) -> httpx.AsyncClient:
+    """A client of a service that finds everything costly and has kept nothing yet."""
+    app.state.results.min_cost_s = 0
+    await app.state.results.store.free("IBM", "another")
+    return client
+
+
+async def test_a_fact_about_a_symbol_frees_what_rests_on_it_alone_or_among_many(
+    keeping: httpx.AsyncClient, app: FastAPI, nats_url: str
+) -> None:
+    for _ in range(2):
+        await keeping.get("/api/v1/indicators/cci?symbol=IBM&time_period=1400&limit=50000")
+        await keeping.post(SCREENER, json={"expression": "close > open"})
+        await keeping.get("/api/v1/patterns")
+    assert [len(await listed(app, symbol)) for symbol in ("IBM", ALL)] == [1, 2]
+    async with EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus:
+
+        async def nothing_is_left() -> bool:
+            # again and again: the service may not be following yet
+            await bus.publish(bars_subject("IBM"), {"symbol": "IBM", "data_version": "another"})
+            return not await listed(app, "IBM") and not await listed(app, ALL)
+
+        await until(nothing_is_left, what="all of it freed")
+
+
+async def test_a_screen_is_kept_under_everything_it_depends_on(keeping: httpx.AsyncClient, app: FastAPI) -> None:
+    bodies: list[dict[str, Any]] = [
+        {"expression": "close > open"},
+        {"expression": "close  >  OPEN"},  # the same
+        {"expression": "close > open", "columns": {"c": "close"}},
+        {"expression": "close > open", "columns": {"c": "close"}, "sort": "c"},
+        {"expression": "close > open", "limit": 1},
+        {"expression": "close > open", "order": "desc"},
+        {"expression": "close > open", "universe": ["IBM", "NOSUCH"]},
+        {"expression": "close > open", "as_of": "2012-10-31"},
+        {"expression": "close > open", "adjustment": "none"},
+    ]
+    first = [(await keeping.post(SCREENER, json=body)).content for body in bodies for _ in range(2)][::2]
+    again = [(await keeping.post(SCREENER, json=body)).content for body in bodies]
+    assert again == first
+    assert len(await listed(app, ALL)) == len(bodies) - 1
+
+
+async def test_a_scan_of_patterns_is_kept_whole_and_paged_from_there(keeping: httpx.AsyncClient, app: FastAPI) -> None:
+    for query in ("", "?limit=2", "?order=desc", "?sort=strength", "?format=csv"):
+        assert (await keeping.get(f"/api/v1/patterns{query}")).status_code == 200
+    assert len(await listed(app, ALL)) == 1
+    for query in ("?patterns=doji", "?direction=bearish", "?symbols=IBM", "?date=2012-10-31", "?as_of=2012-10-31"):
+        for _ in range(2):
+            assert (await keeping.get(f"/api/v1/patterns{query}")).status_code == 200
+    assert len(await listed(app, ALL)) == 6
+
+
+async def test_who_sees_a_part_of_the_past_gets_nothing_of_it_from_what_is_kept(keeping: httpx.AsyncClient) -> None:
+    body = {"expression": "close > open", "as_of": "2010-06-01"}
+    assert [(await keeping.post(SCREENER, json=body)).status_code for _ in range(2)] == [200, 200]
+    entitled = Entitlements(indicators="all", batch_series=5, history_days=90, features=("screener", "expressions"))
+    refused = await keeping.post(SCREENER, json=body, headers=headers_for(user("pro"), NAME, entitled))
+    assert refused.status_code == 403

@@ -6,7 +6,7 @@ the next one: the call under way may have been answered before they came.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -15,7 +15,7 @@ import httpx
 
 from indicator_service.adapters.kept_bars import Block, KeptBars, Key
 from indicator_service.adapters.wire import Sent, many_of, one_of
-from indicator_service.domain.ports import ManyBars
+from indicator_service.domain.ports import ManyBars, Versions
 from indicator_service.domain.series import COLUMNS, Bars
 from shared.errors import InvalidInput, NotFound, Unavailable
 from shared.http_client import ServiceClient
@@ -27,20 +27,11 @@ _CHUNK = 256
 """Symbols in one call: 2.6 MB for five years of days and one column."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Versions:
-    """What data-service last said of all symbols of an interval."""
-
-    etag: str
-    known: Mapping[str, str]
-    missing: Mapping[str, str]
-
-
 class DataClient:
     def __init__(self, client: ServiceClient, max_bytes: int) -> None:
         self._client = client
         self._kept = KeptBars(max_bytes)
-        self._versions: dict[str, _Versions] = {}
+        self._versions: dict[str, tuple[str, Versions]] = {}
         self._under_way: dict[Key, asyncio.Task[Bars]] = {}
         self._waiting: dict[Key, asyncio.Task[Bars]] = {}
 
@@ -66,12 +57,8 @@ class DataClient:
         asked = _Asked(interval, adjustment, as_of, frozenset(columns))
         names = None if symbols is None else list(dict.fromkeys(symbols))
         if names is None or len(names) > _CHUNK:
-            now = await self._newest(interval)
-            if names is None:
-                names = list(now.known)
-                missing = now.missing
-            else:
-                missing = {name: now.missing.get(name, "unknown") for name in names if name not in now.known}
+            now = (await self.versions(interval)).of(names)
+            names, missing = names or list(now.known), now.missing
             held = {name: bars for name in names if (bars := self._fresh(asked, name, now.known.get(name))) is not None}
             names = [name for name in names if name not in held and name not in missing]
         else:
@@ -94,18 +81,16 @@ class DataClient:
         bars = self._kept.get(asked.key(symbol))
         return bars if bars is not None and bars.data_version == version and bars.has(asked.columns) else None
 
-    async def _newest(self, interval: str) -> _Versions:
-        before = self._versions.get(interval)
+    async def versions(self, interval: str) -> Versions:
+        etag, before = self._versions.get(interval, (None, None))
         response = await self._client.get(
-            "/internal/v1/versions",
-            params={"interval": interval},
-            headers={"If-None-Match": before.etag} if before else None,
+            "/internal/v1/versions", params={"interval": interval}, headers={"If-None-Match": etag} if etag else None
         )
         if before is not None and response.status_code == 304:
             return before
         told = _checked(response).json()
-        known = dict(zip(told["symbols"], told["versions"], strict=True))
-        now = self._versions[interval] = _Versions(response.headers["etag"], known, told["missing"])
+        now = Versions(dict(zip(told["symbols"], told["versions"], strict=True)), told["missing"])
+        self._versions[interval] = response.headers["etag"], now
         return now
 
     async def _part(self, asked: "_Asked", names: Sequence[str]) -> ManyBars:

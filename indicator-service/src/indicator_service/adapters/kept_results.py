@@ -2,17 +2,19 @@
 
 Bounded in number and length, so that no client can crowd the quota counters out of the store: when there are too many, the oldest
 go. A symbol's keys are listed, so that a fact about its bars frees the memory of the answers that nobody can ask for any more.
+What rests on many symbols is freed by a fact about any. What is too long is compressed, and kept if it then is not.
 """
 
 import asyncio
 import time
+import zlib
 from collections.abc import Awaitable
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from indicator_service.domain.results import ResultKey
+from indicator_service.domain.results import ALL, ResultKey
 from shared.events import EventBus, Fact
 from shared.logging import get_logger
 from shared.metrics import Metrics
@@ -23,6 +25,9 @@ __all__ = ["RedisResults"]
 _ALL = "indicators:kept"
 _MOST = 1024
 _LONGEST = 256 * 1024
+_LONGEST_WHOLE = 8 << 20
+_COMPRESSED = b"\0"
+"""Begins what is compressed, and no format of an answer."""
 _DEADLINE_S = 0.1
 _PAUSE_S = 1.0
 """After a failure nobody waits for the store again for so long."""
@@ -47,12 +52,16 @@ class RedisResults:
     async def get(self, key: ResultKey) -> bytes | None:
         kept = await self._asked(self._redis.get(key.text))
         self._found.labels("hit" if kept is not None else "miss").inc()
-        return kept if isinstance(kept, bytes) else None
+        if not isinstance(kept, bytes):
+            return None
+        return zlib.decompress(kept[1:]) if kept.startswith(_COMPRESSED) else kept
 
     async def has(self, key: ResultKey) -> bool:
         return bool(await self._asked(self._redis.exists(key.text)))
 
     async def put(self, key: ResultKey, answer: bytes, ttl_s: int) -> None:
+        if _LONGEST < len(answer) <= _LONGEST_WHOLE:
+            answer = _COMPRESSED + await asyncio.to_thread(zlib.compress, answer, 1)
         if len(answer) > _LONGEST:
             return
         pipeline = self._redis.pipeline(transaction=False)
@@ -66,8 +75,8 @@ class RedisResults:
             await self._free(told[-1])
 
     async def free(self, symbol: str, newest: str) -> None:
-        """What was computed on other bars than the newest."""
-        keys = await self._asked(self._redis.smembers(_of(symbol)))
+        """What was computed on other bars of the symbol than the newest, or on those of many."""
+        keys = await self._asked(self._redis.sunion([_of(symbol), _of(ALL)]))
         await self._free([key for key in keys or () if not key.endswith(f":{newest}".encode())])
 
     async def _on_fact(self, fact: Fact) -> None:

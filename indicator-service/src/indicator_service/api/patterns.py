@@ -1,7 +1,6 @@
 """Candle patterns: those of one symbol over a range, and those on the newest bar of many."""
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -14,9 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from indicator_service.api.dependencies import Plans, Source, is_large, turn
 from indicator_service.api.entitled import check_indicators, window_of
+from indicator_service.api.kept import OfMany, kept_or_made
 from indicator_service.domain.answer import ENGINE
 from indicator_service.domain.indicator import Indicator
-from indicator_service.domain.patterns import Direction, found_in, named, on_newest
+from indicator_service.domain.patterns import Completed, Direction, found_in, named, on_newest, row_of
+from indicator_service.domain.ports import Versions
 from indicator_service.domain.request import Adjustment, Interval, Symbol
 from indicator_service.domain.series import Bars, iso_text
 from shared.conditional import conditional
@@ -35,7 +36,6 @@ _MOST_SYMBOLS = 1000
 _COLUMNS = ("open", "high", "low", "close")
 _OF_DAYS = ("1day", "1week", "1month")
 _SYMBOL = re.compile(SYMBOL_PATTERN)
-_Row = dict[str, Any]
 
 
 class _Filters(BaseModel):
@@ -169,43 +169,63 @@ async def scan(request: Request, caller: Caller, plans: Plans, source: Source, q
     if query.date and query.as_of and query.date != query.as_of:
         raise InvalidInput.field("query", "as_of", msg="another day than date")
     names = None if query.symbols is None else query.symbols.split(",")
-    async with turn(request, needed=is_large(names)):
-        rows, scanned, version = await _scanned(names, patterns, caller, plans, source, query)
+    as_of = query.date or query.as_of
+
+    async def make() -> tuple[bytes, Versions]:
+        async with turn(request, needed=is_large(names)):
+            completed, scanned, versions = await _scanned(names, patterns, caller, plans, source, query)
+        return orjson.dumps({"completed": completed, "scanned": scanned, "version": versions.version}), versions
+
+    if as_of and caller.entitled.history_days is not None:  # needs a look at each symbol's days
+        found, _ = await make()
+    else:
+        found = await kept_or_made(request, source, _kept_as(query, names, patterns), make)
+    told = orjson.loads(found)
+    rows, version = told["completed"], told["version"]
     order = query.order or ("asc" if query.sort == "symbol" else "desc")
-    rows.sort(key=lambda row: (row["symbol"], row["pattern"]), reverse=query.sort == "symbol" and order == "desc")
+    rows.sort(key=lambda row: (row[0], row[2]), reverse=query.sort == "symbol" and order == "desc")
     if query.sort == "strength":
-        rows.sort(key=lambda row: row["strength"], reverse=order == "desc")
+        rows.sort(key=lambda row: abs(row[3]), reverse=order == "desc")
     identity = query.model_dump_json(exclude={"limit", "cursor", "format"})
     asked = Range(None, None, "asc", query.limit, query.cursor, identity, version)
     page = page_of(np.arange(len(rows)).view("datetime64[s]"), asked)
-    shown = rows[page.rows]
+    shown = [row_of(row) for row in rows[page.rows]]
     document = {
         "interval": query.interval,
         "adjustment": query.adjustment,
-        "scanned": scanned,
+        "scanned": told["scanned"],
         "data_points": len(shown),
-        "provenance": {"engine": ENGINE, "data_version": version, "as_of": query.date or query.as_of},
+        "provenance": {"engine": ENGINE, "data_version": version, "as_of": as_of},
         "data": shown,
         "next_cursor": page.next_cursor,
     }
     return _answered(request, written, document, page, {"X-Kalpi-Data-Version": version}, None)
 
 
+def _kept_as(query: ScanQuery, names: Sequence[str] | None, patterns: Sequence[Indicator]) -> OfMany:
+    """All of it, whatever the page: so the next one is not computed again."""
+    chosen = None if query.patterns is None else [pattern.name for pattern in patterns]
+    fields = f"{ENGINE} {chosen} {query.direction} {query.interval} {query.adjustment} {query.date} {query.as_of} {query.symbols}"
+    closed = (query.date or query.as_of) is not None
+    return OfMany("patterns", fields, names, query.interval, closed, is_large(names))
+
+
 async def _scanned(
     names: Sequence[str] | None, patterns: Sequence[Indicator], caller: Envelope, plans: Plans, source: Source, query: ScanQuery
-) -> tuple[list[_Row], int, str]:
-    """The rows, how many symbols had a bar, and what stands for the versions of them all."""
-    rows: list[_Row] = []
-    versions, scanned = hashlib.blake2b(digest_size=16), 0
+) -> tuple[list[Completed], int, Versions]:
+    """What was found, in how many symbols with a bar, and on which versions."""
+    completed: list[Completed] = []
+    known, missing, scanned = dict[str, str](), dict[str, str](), 0
     as_of = query.date or query.as_of
     async for part in source.many(names, query.interval, query.adjustment, as_of, _COLUMNS):
+        missing |= part.missing
+        known |= {symbol: bars.data_version for symbol, bars in part.found.items()}
         seen = [bars for bars in part.found.values() if _is_of(bars, query.date)]
-        for bars in seen:
+        for bars in seen if as_of and caller.entitled.history_days is not None else ():
             window_of(caller, plans, bars, None, as_of)
-            versions.update(f"{bars.symbol}@{bars.data_version} ".encode())
         scanned += len(seen)
-        rows += await asyncio.to_thread(on_newest, seen, patterns, query.direction)
-    return rows, scanned, versions.hexdigest()
+        completed += await asyncio.to_thread(on_newest, seen, patterns, query.direction)
+    return completed, scanned, Versions(known, missing)
 
 
 def _allowed(sent: str | None, caller: Envelope, plans: Plans) -> Sequence[Indicator]:

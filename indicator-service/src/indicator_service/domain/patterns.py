@@ -13,7 +13,7 @@ from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.series import Bars, iso_text
 from shared.errors import InvalidInput, KalpiError
 
-__all__ = ["PATTERNS", "Direction", "Found", "direction_of", "found_in", "named", "on_newest"]
+__all__ = ["PATTERNS", "Completed", "Direction", "Found", "direction_of", "found_in", "named", "on_newest", "row_of"]
 
 Direction = Literal["bullish", "bearish", "neutral"]
 PATTERNS: tuple[Indicator, ...] = tuple(entry for entry in CATALOGUE.values() if entry.type == "pattern")
@@ -92,18 +92,27 @@ def found_in(
     return Found(patterns, at[order], kind[order], value[order])
 
 
-def on_newest(many: Sequence[Bars], patterns: Sequence[Indicator], direction: Direction | None) -> list[dict[str, Any]]:
-    """What the newest bar of each completes, as answers show it. There is a bar in each."""
+Completed = tuple[str, str, str, int]
+"""A symbol, the date of its bar, a pattern's name and its value."""
+
+
+def on_newest(many: Sequence[Bars], patterns: Sequence[Indicator], direction: Direction | None) -> list[Completed]:
+    """What the newest bar of each completes. There is a bar in each."""
     computations = [pattern.work.bound(pattern.defaults) for pattern in patterns]
-    rows: list[dict[str, Any]] = []
+    completed: list[Completed] = []
     for bars in many:
-        values = [computed(bars, ()).columns["value"].item(-1) for computed in computations]
+        values = [int(computed(bars, ()).columns["value"].item(-1)) for computed in computations]
         if any(values):
             day = iso_text(bars.date[-1:], bars.zone)[0]
-            found = [(pattern, int(value)) for pattern, value in zip(patterns, values, strict=True) if value]
-            rows += [
-                {"symbol": bars.symbol, "date": day, **_described(pattern, value)}
-                for pattern, value in found
-                if direction in (None, direction_of(pattern, value))
+            completed += [
+                (bars.symbol, day, pattern.name, value)
+                for pattern, value in zip(patterns, values, strict=True)
+                if value and direction in (None, direction_of(pattern, value))
             ]
-    return rows
+    return completed
+
+
+def row_of(completed: Completed) -> dict[str, Any]:
+    """As answers show it."""
+    symbol, day, name, value = completed
+    return {"symbol": symbol, "date": day, **_described(CATALOGUE[name], value)}

@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Protocol
 from uuid import UUID
 
 from indicator_service.domain.custom import CustomIndicator, Owner, Version
+from indicator_service.domain.results import version_of_many
 from indicator_service.domain.series import Bars
 
-__all__ = ["BarSource", "CustomIndicatorRows", "CustomIndicatorStore", "ManyBars"]
+__all__ = ["BarSource", "CustomIndicatorRows", "CustomIndicatorStore", "ManyBars", "Versions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,26 @@ class ManyBars:
     missing: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Versions:
+    """Data versions by symbol, and of the symbols that have no bars of the interval the reason."""
+
+    known: Mapping[str, str]
+    missing: Mapping[str, str]
+
+    @cached_property
+    def version(self) -> str:
+        """Of them all."""
+        return version_of_many(self.known, self.missing)
+
+    def of(self, symbols: Sequence[str] | None) -> "Versions":
+        """Of these alone; None: of all."""
+        if symbols is None:
+            return self
+        known = {name: self.known[name] for name in symbols if name in self.known}
+        return Versions(known, {name: self.missing.get(name, "unknown") for name in symbols if name not in known})
+
+
 class BarSource(Protocol):
     """Bars are never older than what data-service has when asked. `as_of`: as if there were none after that day yet."""
 
@@ -29,6 +51,10 @@ class BarSource(Protocol):
 
         Raises NotFound for an unknown symbol, InvalidInput for an interval that is not stored, Unavailable when nobody answers.
         """
+        ...
+
+    async def versions(self, interval: str) -> Versions:
+        """Of all symbols, as data-service has them now. Raises Unavailable."""
         ...
 
     def many(

@@ -11,14 +11,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["ResultKey", "ResultStore", "Results", "TimesToLive"]
+__all__ = ["ALL", "ResultKey", "ResultStore", "Results", "TimesToLive", "digest_of", "version_of_many"]
 
 _REMEMBERED = 4096
+ALL = "*"
+"""Stands for the symbol of an answer that rests on many."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultKey:
-    """`fields` is every field of the request as it was resolved; two answers of one key are the same bytes."""
+    """`fields` is every field of the request as it was resolved; two answers of one key are the same bytes. Of an answer that
+    rests on many symbols, `symbol` is ALL, and the version is `version_of_many`."""
 
     symbol: str
     name: str
@@ -27,8 +30,18 @@ class ResultKey:
 
     @property
     def text(self) -> str:
-        digest = hashlib.blake2b(self.fields.encode(), digest_size=16).hexdigest()
-        return f"indicator:{self.symbol}:{self.name}:{digest}:{self.data_version}"
+        return f"indicator:{self.symbol}:{self.name}:{digest_of(self.fields)}:{self.data_version}"
+
+
+def version_of_many(versions: Mapping[str, str], missing: Mapping[str, str]) -> str:
+    """Changes when any of the data versions, by symbol, does, or what there is of the symbols that have none."""
+    told = [f"{symbol}@{version}" for symbol, version in sorted(versions.items())]
+    told += [f"{symbol} {reason}" for symbol, reason in sorted(missing.items())]
+    return digest_of("\n".join(told))
+
+
+def digest_of(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 Make = Callable[[], Awaitable[bytes]]
@@ -78,23 +91,33 @@ class Results:
         """Whether `answer` would not have to make it."""
         return self.is_costly(work, guess=guess) and await self.store.has(key)
 
-    async def answer(self, key_of: Callable[[], ResultKey], work: object, ttl_s: int, make: Make, *, guess: bool) -> bytes:
-        """The answer that is kept, or what `make` makes: of costly work once for all who ask for it meanwhile."""
+    async def answer(
+        self,
+        key_of: Callable[[], ResultKey],
+        work: object,
+        ttl_s: int,
+        make: Make,
+        *,
+        guess: bool,
+        holds: Callable[[], bool] = lambda: True,
+    ) -> bytes:
+        """The answer that is kept, or what `make` makes: of costly work once for all who ask for it meanwhile. It is kept if,
+        once it is made, the key `holds`: of bars that `make` fetches itself, those may be newer."""
         if not self.is_costly(work, guess=guess):
             # what is long the first time alone (dates not yet written as text) is not worth keeping
             return await self._measured(work, make)
         key = key_of()
         call = self._under_way.get(key.text)
         if call is None:
-            call = self._under_way[key.text] = asyncio.create_task(self._kept_or_made(key, work, ttl_s, make))
+            call = self._under_way[key.text] = asyncio.create_task(self._kept_or_made(key, work, ttl_s, make, holds))
             call.add_done_callback(lambda task: self._ended(key, task))
         return await asyncio.shield(call)
 
-    async def _kept_or_made(self, key: ResultKey, work: object, ttl_s: int, make: Make) -> bytes:
+    async def _kept_or_made(self, key: ResultKey, work: object, ttl_s: int, make: Make, holds: Callable[[], bool]) -> bytes:
         if (kept := await self.store.get(key)) is not None:
             return kept
         made = await self._measured(work, make)
-        if self.is_costly(work, guess=False):
+        if self.is_costly(work, guess=False) and holds():
             await self.store.put(key, made, ttl_s)
         return made
 

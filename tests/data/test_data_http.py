@@ -203,7 +203,8 @@ async def test_what_is_not_stored_is_not_found(client: httpx.AsyncClient) -> Non
     for path in ("/api/v1/symbols/NOPE", "/api/v1/bars/NOPE"):
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:kalpi:problem:unknown-symbol")
-    assert (await client.get("/api/v1/bars/no%20symbol")).status_code == 422
+    for name in ("no%20symbol", "%E2%84%AA", "%C3%9F"):  # among all letters the Kelvin sign is a k, and a sharp s is SS
+        assert (await client.get(f"/api/v1/bars/{name}")).status_code == 422, name
     assert (await client.get("/internal/v1/bars/NOPE", headers=service())).status_code == 404
 
 

@@ -119,10 +119,11 @@ async def test_what_fails_fails_in_its_own_slot(client: httpx.AsyncClient) -> No
             "indicators": [{**sma, "more": 1}, {"id": "x", **sma}, {"id": "x", "indicator": "ema"}],
         },
         {"id": "g", "symbol": 7, "indicators": [{"indicator": "sma", "parameters": []}]},
+        {"id": "h", "symbol": "\u212a", "indicators": [sma]},
     ]
     answer = await asked(client, constructs)
-    assert (answer.status_code, answer.headers["x-kalpi-failed"]) == (200, "10"), answer.text
-    first, *others, mixed, unfit = answer.json()["data"]
+    assert (answer.status_code, answer.headers["x-kalpi-failed"]) == (200, "11"), answer.text
+    first, *others, mixed, unfit, kelvin = answer.json()["data"]
     good, unknown, low = first["indicators"]
     assert good["values"]["value"][0] is None
     assert len(good["values"]["value"]) == len(first["dates"]) == 3
@@ -132,6 +133,7 @@ async def test_what_fails_fails_in_its_own_slot(client: httpx.AsyncClient) -> No
     assert others[1]["error"]["errors"][0]["loc"] == ["body", "constructs", 2, "interval"]
     assert [slot.get("error", {}).get("status") for slot in mixed["indicators"]] == [422, None, 422]
     assert unfit["error"]["errors"][0]["loc"] == ["body", "constructs", 6, "symbol"]
+    assert kelvin["error"]["errors"][0]["loc"] == ["body", "constructs", 7, "symbol"]
     table = pl.read_csv((await asked(client, constructs, "?format=csv")).content)
     assert table["id"].unique(maintain_order=True).to_list() == ["a/sma(2)", "f/x"]
 

@@ -100,6 +100,11 @@ def test_an_indicator_takes_the_series_it_has_room_for() -> None:
         ([("symbol", "AAPL"), ("time_period", "3"), ("window", "4")], "window"),
         ([("symbol", "AAPL"), ("nonsense", "4")], "nonsense"),
         ([("symbol", "no symbol")], "symbol"),
+        ([("symbol", "AAPL\n")], "symbol"),
+        # letters that capitals of ASCII are made of: a Kelvin sign, a long s and a sharp one
+        ([("symbol", "\u212a")], "symbol"),
+        ([("symbol", "\u017f")], "symbol"),
+        ([("symbol", "\u00df")], "symbol"),
         ([], "symbol"),
         ([("symbol", "AAPL"), ("interval", "2day")], "interval"),
         ([("symbol", "AAPL"), ("series_type", "hl3")], "series_type"),

@@ -13,6 +13,7 @@ __all__ = [
     "LIMITS_STREAM",
     "MARKET_STREAM",
     "PLAN_SUBJECT",
+    "SENT_SYMBOL_PATTERN",
     "SYMBOL_PATTERN",
     "auth_subject",
     "bars_subject",
@@ -32,6 +33,9 @@ PLAN_SUBJECT = "kalpi.limits.plan.v1"
 DEAD_LETTER_SUBJECTS = "kalpi.dlq.>"
 
 SYMBOL_PATTERN = r"[A-Z0-9][A-Z0-9._-]{0,31}"
+SENT_SYMBOL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
+"""As clients may write it, to be made capitals. Of ASCII alone: among all letters ß becomes SS, and the Kelvin sign is a k."""
+
 _SYMBOL = re.compile(SYMBOL_PATTERN)
 
 

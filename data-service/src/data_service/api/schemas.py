@@ -11,7 +11,7 @@ from data_service.domain.intervals import Interval
 from shared.days import Day
 from shared.formats import FormatChoice
 from shared.paging import Order
-from shared.subjects import SYMBOL_PATTERN
+from shared.subjects import SENT_SYMBOL_PATTERN
 
 __all__ = [
     "BarRow",
@@ -26,8 +26,8 @@ __all__ = [
 
 SymbolName = Annotated[
     str,
+    Field(pattern=f"^{SENT_SYMBOL_PATTERN}$", description="in capitals or not", examples=["AAPL"]),
     AfterValidator(str.upper),
-    Field(pattern=f"^(?i:{SYMBOL_PATTERN})$", description="in capitals or not", examples=["AAPL"]),
 ]
 _Cursor = Annotated[str | None, Field(max_length=512, description="`next_cursor` of the page before")]
 

@@ -20,7 +20,7 @@ from shared.days import Day
 from shared.errors import InvalidInput
 from shared.formats import Format, FormatChoice
 from shared.paging import Order
-from shared.subjects import SYMBOL_PATTERN
+from shared.subjects import SENT_SYMBOL_PATTERN
 
 __all__ = [
     "Adjustment",
@@ -39,8 +39,8 @@ Adjustment = Literal["split_dividend", "split", "none"]
 Interval = Literal["1min", "5min", "15min", "30min", "1h", "4h", "1day", "1week", "1month"]
 Symbol = Annotated[
     str,
+    Field(pattern=f"^{SENT_SYMBOL_PATTERN}$", description="in capitals or not", examples=["AAPL"]),
     AfterValidator(str.upper),
-    Field(pattern=f"^(?i:{SYMBOL_PATTERN})$", description="in capitals or not", examples=["AAPL"]),
 ]
 _COMMON_ALIASES = {"timeframe": "interval"}
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from indicator_service.api.schemas import ExpressionAnswer, ValidationAnswer
 from indicator_service.app import NAME
 from indicator_service.domain.evaluation import parse_evaluation, validation
+from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
 from shared.errors import InvalidInput
 from shared.limits.plans import Entitlements
 from tests.indicator.expression_trees import numbers, truths
@@ -248,6 +249,26 @@ async def test_an_indicator_is_computed_on_an_expression(client: httpx.AsyncClie
 async def test_an_input_that_is_no_series_of_numbers_is_refused(client: httpx.AsyncClient, series_type: str) -> None:
     answer = await client.get("/api/v1/indicators/rsi", params={"symbol": "IBM", "series_type": series_type})
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["query", "series_type"])
+
+
+async def test_an_input_may_be_one_whose_spelling_is_longer_than_may_be_sent(client: httpx.AsyncClient) -> None:
+    input_ = "+".join(f"({'+'.join(['bbands().upper'] * 10)})" for _ in range(7))
+    answer = await client.get("/api/v1/indicators/sma", params={"symbol": "IBM", "series_type": input_})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["parameters"]["series_type"]) > MOST_CHARACTERS
+    assert answer.json()["data"] == (await evaluated(client, f"sma({input_})", symbol="IBM"))["data"]
+
+
+async def test_what_is_too_costly_is_refused_where_it_was_written(client: httpx.AsyncClient) -> None:
+    costly = " + ".join(f"percentrank( close, {60_000 + at} )" for at in range(3))
+    asked: dict[str, Any] = {"symbol": "AAPL", "series_type": costly}
+    for explain in ("false", "true"):
+        answer = await client.get("/api/v1/indicators/sma", params={**asked, "explain": explain})
+        assert answer.status_code == 422, explain
+        (error,) = answer.json()["errors"]
+        assert (error["loc"], error["offset"], error["length"]) == (["query", "series_type"], 0, len(costly))
+    (error,) = (await client.post(EVALUATE, json={"symbol": "AAPL", "expression": costly})).json()["errors"]
+    assert (error["loc"], error["offset"], error["length"]) == (["body", "expression"], 0, len(costly))
 
 
 async def test_an_input_needs_the_plan_that_the_expression_needs(client: httpx.AsyncClient, free: dict[str, str]) -> None:

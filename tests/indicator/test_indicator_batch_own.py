@@ -51,9 +51,9 @@ async def alone(person: Person, item: Mapping[str, Any], **query: Any) -> httpx.
 
 
 def said(problem: Mapping[str, Any]) -> dict[str, Any]:
-    """A problem without where in the request it stood."""
+    """A problem without where in the request it stood: the parameters of one that is too costly stand elsewhere in an item."""
     at = {"instance", "request_id", "detail", "errors"}
-    errors = [{**error, "loc": error["loc"][-1]} for error in problem.get("errors", ())]
+    errors = [{**error, "loc": error["type"] != "cost" and error["loc"][-1]} for error in problem.get("errors", ())]
     return {**{name: value for name, value in problem.items() if name not in at}, "errors": errors}
 
 

@@ -339,6 +339,20 @@ async def test_one_of_any_series_takes_the_input_of_its_callers_choice(ann: Pers
         assert own == [row["value"] for row in (await ann.post("/api/v1/expressions/evaluate", called)).json()["data"]]
 
 
+async def test_its_lag_and_that_of_its_input_may_be_longer_together_than_one_may_be(ann: Person) -> None:
+    await ann.save(name="before", expression="source[-60000]")
+    assert set(await ann.values(f"{BASE}/before?symbol=AAPL&series_type=close[-60000]")) == {None}
+    assert set(await ann.values(f"{BASE}/sma?symbol=AAPL&series_type=before(close[-60000])")) == {None}
+
+
+async def test_one_that_is_too_costly_is_refused_where_it_is_asked_for(ann: Person) -> None:
+    await ann.save(name="dear", expression="+".join(f"percentrank(close,{60_000 + at})" for at in range(3)))
+    for query, loc in (("dear?", ["query"]), ("sma?series_type=dear()&", ["query", "series_type"])):
+        for explain in ("false", "true"):
+            answer = await ann.get(f"{BASE}/{query}symbol=AAPL&explain={explain}")
+            assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, loc), (query, explain)
+
+
 async def test_calls_of_calls_are_bounded_in_depth(ann: Person) -> None:
     await ann.save(name="deep", expression=" + ".join(["source"] * 60))
     for count, status in ((1, 200), (2, 422), (40, 422)):

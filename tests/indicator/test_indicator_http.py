@@ -292,6 +292,24 @@ async def test_an_explanation_is_refused_where_the_run_would_be_and_computes_not
     assert "surrogate-key" not in answer.headers
 
 
+LONG = {"fastk_period": 100_000, "slowk_period": 100_000}
+
+
+async def test_what_would_take_too_long_is_refused_also_where_it_is_only_explained(
+    app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Parameters, "computed", None)
+    for explain in ("false", "true"):
+        answer = await client.get("/api/v1/indicators/stoch", params={"symbol": "AAPL", "explain": explain, **LONG})
+        assert answer.status_code == 422, explain
+        (error,) = answer.json()["errors"]
+        assert (error["loc"], error["type"], error["msg"][:10]) == (["query"], "cost", "too costly")
+    bars = await stored_bars(app, "AAPL")
+    columns = {"date": bars.iso_dates, **{name: getattr(bars, name).tolist() for name in COLUMNS}}
+    answer = await client.post("/api/v1/indicators/stoch", json={"bars": columns, "parameters": LONG})
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "parameters"])
+
+
 async def test_without_bars_there_is_no_answer_and_no_hang(redis_url: str, nats_url: str) -> None:
     settings = Settings(
         principal_keys=SecretStr(PRINCIPAL_KEYS),

@@ -11,6 +11,7 @@ from indicator_service.adapters.custom import PostgresCustomIndicators
 from indicator_service.adapters.data_client import DataClient
 from indicator_service.adapters.kept_results import RedisResults
 from indicator_service.api import batch, custom, expressions, patterns, routes, screener
+from indicator_service.api.answering import Lanes
 from indicator_service.api.describe import describe_indicators
 from indicator_service.domain.results import Results, TimesToLive
 from indicator_service.domain.saving import CustomIndicators
@@ -49,12 +50,13 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with redis, bus, data_service, store:
+        async with redis, bus, data_service, store, Lanes() as lanes:
             await plans.start(bus)
             app.state.plans = plans
             kept.follow(bus)
             app.state.results = Results(kept, ttl, settings.cache_min_cost_ms / 1000, time.perf_counter)
             app.state.large = asyncio.Semaphore(1)
+            app.state.lanes = lanes
             app.state.custom = CustomIndicators(store, clock=clock, new_id=new_id)
             app.state.source = DataClient(data_service, settings.bars_cache_mb << 20)
             yield

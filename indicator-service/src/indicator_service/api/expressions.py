@@ -1,18 +1,17 @@
 """Expressions evaluated on a symbol's bars or on a client's own, and validated on none."""
 
-import asyncio
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from indicator_service.api.answering import ALL_OF_IT, answer_of, aside, computed, is_long_to_read
 from indicator_service.api.dependencies import Custom, Plans, Source
 from indicator_service.api.entitled import check_feature, check_indicators, window_of
 from indicator_service.api.own import read_with_own
 from indicator_service.api.schemas import ExpressionAnswer, ValidationAnswer
 from indicator_service.domain.answer import Scope
-from indicator_service.domain.engine import LONG_NS, Outputs
 from indicator_service.domain.errors import InvalidExpression
 from indicator_service.domain.evaluation import (
     EvaluateBody,
@@ -26,15 +25,12 @@ from indicator_service.domain.expressions import BUDGET_NS
 from indicator_service.domain.indicator import Functions
 from indicator_service.domain.series import Bars
 from shared.errors import InvalidInput
-from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, render, requested_format, table_of
+from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, requested_format
 from shared.guard import Caller
-from shared.limits.history import HistoryWindow
 
 __all__ = ["body_of", "router"]
 
 router = APIRouter(prefix="/api/v1/expressions", tags=["expressions"])
-_BIG_BODY = 1 << 18
-_ALL_OF_IT = HistoryWindow(None, None, clamped=False)
 
 
 def body_of(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
@@ -62,28 +58,25 @@ async def evaluate(
     In the other formats the cursor of the next page is in `X-Kalpi-Next-Cursor`. It needs the feature `expressions`, and of the
     plan each indicator that is called.
     """
-    written = requested_format(request, format)
+    form = requested_format(request, format)
     body = await request.body()
 
     async def read(functions: Functions) -> tuple[ExpressionRequest, Bars | None]:
-        if len(body) > _BIG_BODY:
-            return await asyncio.to_thread(parse_evaluation, body, functions)
-        return parse_evaluation(body, functions)
+        return await aside(lambda: parse_evaluation(body, functions), when=is_long_to_read(body, functions))
 
     (asked, bars), _ = await read_with_own(custom, caller, read)
     check_feature(caller, plans, "expressions")
     check_indicators(caller, plans, asked.expression.indicators)
-    wanted, window = asked.wanted, _ALL_OF_IT
+    wanted, window = asked.wanted, ALL_OF_IT
     if bars is None:
         bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
         window = window_of(caller, plans, bars, wanted.start, wanted.end or wanted.as_of)
     scope = Scope(asked, bars, window, caller.principal.tier)
     _check_cursor(scope)
-    outputs = await _computed(asked, bars)
-    if written == "json":
-        return Response(scope.document(outputs), media_type=MEDIA_TYPES["json"])
-    headers = scope.headers() | ({"X-Kalpi-Next-Cursor": scope.page.next_cursor} if scope.page.next_cursor else {})
-    return Response(render(table_of(scope.columns(outputs)), written), headers=headers, media_type=MEDIA_TYPES[written])
+    expression = asked.expression.within(len(bars), BUDGET_NS)
+    outputs = await computed(request, expression.cost, bars, expression.evaluate)
+    cursor = scope.page.next_cursor
+    return await answer_of(scope, outputs, form, {"X-Kalpi-Next-Cursor": cursor} if cursor else None)
 
 
 @router.post(
@@ -97,7 +90,7 @@ async def validate(request: Request, caller: Caller, custom: Custom) -> Response
     body = await request.body()
 
     async def read(functions: Functions) -> dict[str, Any]:
-        return validation(body, functions)
+        return await aside(lambda: validation(body, functions), when=is_long_to_read(body, functions))
 
     try:
         said, _ = await read_with_own(custom, caller, read)
@@ -112,11 +105,3 @@ def _check_cursor(scope: Scope) -> None:
         scope.page  # noqa: B018
     except InvalidInput as refused:
         raise InvalidInput.field("body", "cursor", msg=str(refused.errors[0]["msg"])) from None
-
-
-async def _computed(asked: ExpressionRequest, bars: Bars) -> Outputs:
-    expression = asked.expression.within(len(bars), BUDGET_NS)
-    if expression.cost * len(bars) > LONG_NS:
-        return await asyncio.to_thread(expression.evaluate, bars)
-    # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
-    return expression.evaluate(bars)

@@ -42,7 +42,7 @@ async def found(custom: CustomIndicators, caller: Envelope, name: str) -> Indica
         own = await custom.named(owner_of(caller), [name.lower()])
         if not own:
             raise
-    return indicator_of(own[0])
+    return await asyncio.to_thread(indicator_of, own[0])
 
 
 async def read_with_own(

@@ -1,7 +1,6 @@
 """GET /indicators, and one route for every indicator of the catalogue: what each takes is checked by the domain and described in
 `api/describe.py`, for two hundred routes would be searched one after the other at each request."""
 
-import asyncio
 from functools import lru_cache
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import QueryParams
 
+from indicator_service.api.answering import ALL_OF_IT, answer_of, aside, computed, is_long_to_read, written
 from indicator_service.api.dependencies import Custom, Plans, Source
 from indicator_service.api.entitled import check_parameters, window_of
 from indicator_service.api.own import found, own_catalogue, read_with_own
@@ -17,25 +17,20 @@ from indicator_service.domain.answer import Scope
 from indicator_service.domain.candles import parse_candles
 from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.indicator import Functions, Indicator
-from indicator_service.domain.outputs import Outputs
-from indicator_service.domain.request import IndicatorRequest, Parameters, parse_request
+from indicator_service.domain.request import IndicatorRequest, parse_request
 from indicator_service.domain.results import Results
 from indicator_service.domain.saving import CustomIndicators
 from indicator_service.domain.series import Bars
 from shared.conditional import conditional
 from shared.direct import DirectRoute
 from shared.errors import Unavailable
-from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, render, requested_format, table_of
+from shared.formats import MEDIA_TYPES, TABLE_CONTENT, FormatChoice, next_link, requested_format
 from shared.guard import Caller
-from shared.limits.history import HistoryWindow
 from shared.principal import Envelope
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/indicators", tags=["indicators"])
-_ALL_OF_IT = HistoryWindow(None, None, clamped=False)
-_BIG_BODY = 1 << 18
-
 
 Name = Annotated[str, Path(max_length=64, description="an indicator's name or alias, in any case", examples=["rsi"])]
 
@@ -63,34 +58,37 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     indicator = await _found(request, caller, custom, name)
 
     async def read(functions: Functions) -> IndicatorRequest:
-        return _asked(indicator, request.scope["query_string"], functions)
+        # a user's own are compiled with the values that were sent
+        is_long = indicator.type == "custom" or functions is not FUNCTIONS_BY_NAME
+        return await aside(lambda: _asked(indicator, request.scope["query_string"], functions), when=is_long)
 
     asked, used_own = await read_with_own(custom, caller, read)
-    written = requested_format(request, asked.format)
+    form = requested_format(request, asked.format)
     check_parameters(caller, plans, asked.parameters)
     wanted = asked.wanted
     bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
     window = window_of(caller, plans, bars, wanted.start, wanted.end or wanted.as_of)
+    asked.parameters.check_affordable(len(bars), "query")
     scope = Scope(asked, bars, window, caller.principal.tier)
     results: Results = request.app.state.results
-    work = scope.work(written)
+    work = scope.work(form)
     guess = asked.parameters.takes_long(bars)
     is_own = used_own or indicator.type == "custom"
     if asked.explain:
-        cached = not is_own and await results.is_kept(scope.result_key(written), work, guess=guess)
+        cached = not is_own and await results.is_kept(scope.result_key(form), work, guess=guess)
         return conditional(request, scope.explanation(cached=cached), MEDIA_TYPES["json"])
 
     async def make() -> bytes:
-        outputs = await _computed(asked.parameters, bars)
-        return scope.document(outputs) if written == "json" else render(table_of(scope.columns(outputs)), written)
+        outputs = await computed(request, asked.parameters.cost, bars, asked.parameters.computed)
+        return await written(scope, outputs, form)
 
-    headers = {} if written == "json" else {**scope.headers(), **next_link(request, scope.page.next_cursor, written)}
+    headers = {} if form == "json" else {**scope.headers(), **next_link(request, scope.page.next_cursor, form)}
     if is_own:
         # no copy is kept, here or, without a key, at the gateway: it means another thing to others, and after its next change
-        return conditional(request, await make(), MEDIA_TYPES[written], None, headers)
+        return conditional(request, await make(), MEDIA_TYPES[form], None, headers)
     ttl_s = results.ttl.of(indicator.group, forming=scope.may_still_change)
-    answer = await results.answer(lambda: scope.result_key(written), work, ttl_s, make, guess=guess)
-    return conditional(request, answer, MEDIA_TYPES[written], f"bars:{bars.symbol}@{bars.data_version}", headers)
+    answer = await results.answer(lambda: scope.result_key(form), work, ttl_s, make, guess=guess)
+    return conditional(request, answer, MEDIA_TYPES[form], f"bars:{bars.symbol}@{bars.data_version}", headers)
 
 
 router.add_api_route(
@@ -123,21 +121,18 @@ async def sent(
     newest row no longer to depend on where they begin; what counts from the first bar always does.
     """
     indicator = await _found(request, caller, custom, name)
-    written = requested_format(request, query.format)
+    form = requested_format(request, query.format)
     body = await request.body()
 
     async def read(functions: Functions) -> tuple[IndicatorRequest, Bars]:
-        if len(body) > _BIG_BODY:
-            return await asyncio.to_thread(parse_candles, indicator, body, functions)
-        return parse_candles(indicator, body, functions)
+        is_long = indicator.type == "custom" or is_long_to_read(body, functions)
+        return await aside(lambda: parse_candles(indicator, body, functions), when=is_long)
 
     (asked, bars), _ = await read_with_own(custom, caller, read)
     check_parameters(caller, plans, asked.parameters)
-    scope = Scope(asked, bars, _ALL_OF_IT, caller.principal.tier)
-    outputs = await _computed(asked.parameters, bars)
-    if written == "json":
-        return Response(scope.document(outputs), media_type=MEDIA_TYPES["json"])
-    return Response(render(table_of(scope.columns(outputs)), written), headers=scope.headers(), media_type=MEDIA_TYPES[written])
+    asked.parameters.check_affordable(len(bars), "body", "parameters")
+    outputs = await computed(request, asked.parameters.cost, bars, asked.parameters.computed)
+    return await answer_of(Scope(asked, bars, ALL_OF_IT, caller.principal.tier), outputs, form)
 
 
 router.add_api_route(
@@ -156,8 +151,3 @@ async def _found(request: Request, caller: Envelope, custom: CustomIndicators, n
     # metrics and traces tell one from another, but not the ones that users have made
     request.scope["kalpi.route"] = f"{router.prefix}/{'(custom)' if indicator.type == 'custom' else indicator.name}"
     return indicator
-
-
-async def _computed(parameters: Parameters, bars: Bars) -> Outputs:
-    # on the event loop: a few microseconds for thousands of bars, less than handing it to a thread
-    return await asyncio.to_thread(parameters.computed, bars) if parameters.takes_long(bars) else parameters.computed(bars)

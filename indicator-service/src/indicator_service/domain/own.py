@@ -8,13 +8,12 @@ from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.columns import COLUMNS
 from indicator_service.domain.custom import CustomIndicator, Draft
 from indicator_service.domain.errors import BrokenCustomIndicator, InvalidExpression, Mistake
-from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of
+from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of, too_costly
 from indicator_service.domain.expressions.builtins import BUILT_INS
 from indicator_service.domain.expressions.tree import Node, with_source
 from indicator_service.domain.indicator import Computation, Indicator, Parameter, Value
 from indicator_service.domain.named import Definition, NamedWork, named_indicator
-from indicator_service.domain.outputs import Outputs
-from indicator_service.domain.series import Bars, Floats
+from shared.errors import InvalidInput
 
 __all__ = ["RESERVED_NAMES", "OwnFunctions", "check_draft", "check_own_affordable", "indicator_of"]
 
@@ -27,18 +26,13 @@ RESERVED_NAMES = frozenset(FUNCTIONS_BY_NAME) | BUILT_INS.keys() | COLUMNS.keys(
 
 
 class OwnWork(NamedWork):
-    """The work of an indicator that one expression defines, of bounded cost."""
+    """The work of an indicator that one expression defines: it has that one's outputs."""
 
     def expression(self, values: Mapping[str, Value]) -> Expression:
         return self.definition.expressions(values)["value"]
 
     def bound(self, values: Mapping[str, Value]) -> Computation:
-        expression = self.expression(values)
-
-        def computed(bars: Bars, inputs: Sequence[Floats]) -> Outputs:
-            return expression.within(len(bars), BUDGET_NS).evaluate(bars, inputs)
-
-        return computed
+        return self.expression(values).evaluate
 
     def inlined(self, values: Mapping[str, Value], inputs: Sequence[Node]) -> Node:
         """What stands for a call of it in another expression: so that is one of the catalogue's functions alone, whatever becomes
@@ -59,9 +53,9 @@ def check_draft(draft: Draft, *loc: str) -> Sequence[Indicator]:
 
 
 def check_own_affordable(indicator: Indicator, values: Mapping[str, Value], count: int) -> None:
-    """Of a user's own raises InvalidExpression where computing it on so many bars would."""
-    if isinstance(indicator.work, OwnWork):
-        indicator.work.expression(values).within(count, BUDGET_NS)
+    """Of a user's own raises InvalidInput where computing it on so many bars may take longer than one request may."""
+    if isinstance(indicator.work, OwnWork) and (cost := indicator.work.cost(values)) * count > BUDGET_NS:
+        raise InvalidInput.field("indicator", msg=too_costly(cost, count, BUDGET_NS), type_="cost")
 
 
 def indicator_of(custom: CustomIndicator) -> Indicator:

@@ -10,9 +10,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.engine import LONG_NS
+from indicator_service.domain.expressions import BUDGET_NS, too_costly
 from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
 from indicator_service.domain.indicator import Computation, Functions, Indicator, Value
-from indicator_service.domain.inputs import SERIES_TYPES, columns_of, cost_of, parse_series, required_of, series_of, used_by
+from indicator_service.domain.inputs import (
+    SERIES_TYPES,
+    check_affordable,
+    columns_of,
+    cost_of,
+    parse_series,
+    required_of,
+    series_of,
+    used_by,
+)
 from indicator_service.domain.outputs import Outputs
 from indicator_service.domain.parameters import STRICT, check_order, checked, fields_of, unaliased, values_of
 from indicator_service.domain.series import Bars
@@ -90,8 +100,7 @@ class Parameters:
         return self.indicator.work.bound(self.values)
 
     def computed(self, bars: Bars) -> Outputs:
-        """Always over the whole history: a value does not depend on the range that was asked for. Raises InvalidExpression where
-        an input would cost too much."""
+        """Always over the whole history: a value does not depend on the range that was asked for."""
         return self.computation(bars, [series_of(bars, series_type) for series_type in self.series])
 
     @property
@@ -121,6 +130,14 @@ class Parameters:
     def cost(self) -> float:
         """About how many nanoseconds a bar it takes, at most."""
         return self.indicator.work.cost(self.values) + sum(map(cost_of, self.series))
+
+    def check_affordable(self, count: int, *loc: str | int) -> None:
+        """Raises InvalidInput where it may take longer on so many bars than one request may: at the place of an input, or at
+        `loc`, where the parameters stood."""
+        for series_type in self.series:
+            check_affordable(series_type, count)
+        if self.cost * count > BUDGET_NS:
+            raise InvalidInput.field(*loc, msg=too_costly(self.cost, count, BUDGET_NS), type_="cost")
 
     def takes_long(self, bars: Bars) -> bool:
         """Whether to compute on a thread: TA-Lib lets go of the interpreter, so that others are answered meanwhile."""

@@ -18,7 +18,7 @@ from indicator_service.domain.indicator import Functions, Indicator, Value
 from indicator_service.domain.outputs import Outputs, Truths
 from indicator_service.domain.series import Bars, Floats
 
-__all__ = ["BUDGET_NS", "MOST_LOOKBACK", "Expression", "expression_of"]
+__all__ = ["BUDGET_NS", "MOST_LOOKBACK", "Expression", "expression_of", "too_costly"]
 
 MOST_LOOKBACK = 200_000
 """Bars, along the deepest nesting."""
@@ -32,10 +32,11 @@ _STEP = 40.0
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """`loc` says where a client wrote it."""
+    """`loc` says where a client wrote it, in so many characters (`length`)."""
 
     root: Node
     loc: tuple[str | int, ...] = ("expression",)
+    length: int = 1
 
     @cached_property
     def text(self) -> str:
@@ -104,9 +105,9 @@ class Expression:
 
     def within(self, bars: int, budget_ns: float) -> "Expression":
         """Itself; InvalidExpression where it may take longer than that on so many bars."""
-        if (estimate := self.cost * bars) > budget_ns:
-            msg = f"too costly: up to {estimate / 1e9:.3g} s of computing on {bars} bars, of {budget_ns / 1e9:.3g} s allowed"
-            raise InvalidExpression(Mistake(msg, "expression_cost", 0, 1, 1, len(self.text)), self.loc)
+        if self.cost * bars > budget_ns:
+            msg = too_costly(self.cost, bars, budget_ns)
+            raise InvalidExpression(Mistake(msg, "expression_cost", 0, 1, 1, self.length), self.loc)
         return self
 
     def evaluate(self, bars: Bars, inputs: Sequence[Floats] = ()) -> Outputs:
@@ -136,11 +137,17 @@ def expression_of(
 ) -> Expression:
     """`constants` are names it may use, of constants or of parts; with `source`, that is a series.
     Raises InvalidExpression."""
-    expression = Expression(parse(text, functions, constants or {}, loc, source=source), tuple(loc))
+    length = max(1, len(text))
+    expression = Expression(parse(text, functions, constants or {}, loc, source=source), tuple(loc), length)
     if expression.lookback > MOST_LOOKBACK:
         msg = f"it looks {expression.lookback} bars back; at most {MOST_LOOKBACK}"
-        raise InvalidExpression(Mistake(msg, "expression_too_complex", 0, 1, 1, max(1, len(text))), tuple(loc))
+        raise InvalidExpression(Mistake(msg, "expression_too_complex", 0, 1, 1, length), tuple(loc))
     return expression
+
+
+def too_costly(cost: float, bars: int, budget_ns: float) -> str:
+    """Of what may take so many nanoseconds a bar."""
+    return f"too costly: up to {cost * bars / 1e9:.3g} s of computing on {bars} bars, of {budget_ns / 1e9:.3g} s allowed"
 
 
 def _walk(node: Node) -> Iterator[Node]:

@@ -8,6 +8,7 @@ from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.model import ApiKey, AuditEvent, Origin, RefreshToken, Session, Tenant, User
 from shared.clock import system_clock
 from shared.ids import new_id
+from shared.roles import DatabaseUrls, create_roles
 
 NOW = system_clock()
 MONTH = timedelta(days=30)
@@ -21,6 +22,14 @@ class Stored:
     key: ApiKey
     session: Session
     token: RefreshToken
+
+
+async def role_urls(admin_url: str) -> DatabaseUrls:
+    """The roles of a database, made as `kalpi migrate` makes them; those of the test run's server are the same in all."""
+    place = admin_url.rpartition("@")[2]
+    urls = DatabaseUrls(f"postgresql://auth_app:x@{place}", f"postgresql://auth_owner:x@{place}", admin_url)
+    await create_roles(urls)
+    return urls
 
 
 def digest() -> str:

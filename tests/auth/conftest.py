@@ -1,35 +1,64 @@
-"""auth-service running on a migrated database, which the tests of this folder share: each brings its own users."""
+"""auth-service running on a migrated database, which the tests of this folder share: each brings its own users.
+
+The database is made as an operator's is: an owner role migrates, and the service has an app role.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from auth_service.adapters.isolation import require_bound
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.migrate import migrate
 from kalpi_local.servers import Servers
 from shared.ids import new_id
 from shared.postgres import open_engine
-from tests.auth.auth_store import Stored, store_everything
+from shared.roles import DatabaseUrls
+from tests.auth.auth_store import Stored, role_urls, store_everything
 from tests.auth.auth_world import Person, World, running_world, settings_of
 
 
 @pytest.fixture(scope="session")
-def database_url(servers: Servers) -> str:
+def urls(servers: Servers) -> Iterator[DatabaseUrls]:
     name = f"auth_{new_id().hex}"
-    asyncio.run(_create(servers.database_url, name))
-    url = f"{servers.database_url.rpartition('/')[0]}/{name}"
-    migrate(url)
-    return url
+    asyncio.run(_administer(servers.database_url, f"CREATE DATABASE {name}"))
+    urls = asyncio.run(role_urls(f"{servers.database_url.rpartition('/')[0]}/{name}"))
+    migrate(urls.owner, urls.app)
+    yield urls
+    asyncio.run(_administer(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def database_url(urls: DatabaseUrls) -> str:
+    """As the service connects."""
+    return urls.app
+
+
+@pytest.fixture(scope="session")
+def admin_url(urls: DatabaseUrls) -> str:
+    """As a superuser, who sees everybody's rows: for tests that look behind the service."""
+    return urls.admin
 
 
 @pytest.fixture
-async def own_database_url(postgres_url: str) -> str:
+async def empty_urls(postgres_url: str) -> DatabaseUrls:
+    """Of a database that is not migrated, with its roles."""
+    return await role_urls(postgres_url)
+
+
+@pytest.fixture
+async def own_urls(empty_urls: DatabaseUrls) -> DatabaseUrls:
     """For tests of everything that is in it."""
-    await asyncio.to_thread(migrate, postgres_url)
-    return postgres_url
+    await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
+    return empty_urls
+
+
+@pytest.fixture
+async def own_database_url(own_urls: DatabaseUrls) -> str:
+    return own_urls.app
 
 
 @pytest.fixture
@@ -46,7 +75,7 @@ async def member(world: World) -> Person:
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(database_url, service="test", pool_size=5, command_timeout_s=0.5)
+    engine = open_engine(database_url, service="test", pool_size=5, command_timeout_s=0.5, accept=require_bound)
     yield engine
     await engine.dispose()
 
@@ -61,7 +90,7 @@ async def stored(database: PostgresDatabase) -> Stored:
     return await store_everything(database)
 
 
-async def _create(admin_url: str, name: str) -> None:
+async def _administer(admin_url: str, statement: str) -> None:
     connection = await asyncpg.connect(admin_url)
-    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.execute(statement)
     await connection.close()

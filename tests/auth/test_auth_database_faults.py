@@ -13,16 +13,17 @@ from auth_service.domain.model import ApiKey
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.postgres import open_engine
+from shared.roles import DatabaseUrls
 from tests.auth.auth_store import Stored, save, store_everything
 from tests.support.poll import until
 
 
 async def test_connections_the_server_has_closed_are_replaced_unnoticed(
-    database: PostgresDatabase, engine: AsyncEngine, stored: Stored, database_url: str
+    database: PostgresDatabase, engine: AsyncEngine, stored: Stored, admin_url: str
 ) -> None:
     async with engine.connect() as one, engine.connect() as two:
         idle: list[Any] = [(await connection.get_raw_connection()).driver_connection for connection in (one, two)]
-    admin = await asyncpg.connect(database_url)
+    admin = await asyncpg.connect(admin_url)
     for connection in idle:
         await admin.execute("SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid())
     await admin.close()
@@ -38,16 +39,16 @@ async def test_connections_the_server_has_closed_are_replaced_unnoticed(
 
 
 async def test_a_server_that_goes_away_in_the_middle_is_unavailable(
-    database: PostgresDatabase, stored: Stored, database_url: str
+    database: PostgresDatabase, stored: Stored, admin_url: str
 ) -> None:
     with pytest.raises(Unavailable):
-        await lose_the_connection(database, stored, database_url)
+        await lose_the_connection(database, stored, admin_url)
     async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.users.by_id(stored.user.id) == stored.user
 
 
-async def lose_the_connection(database: PostgresDatabase, stored: Stored, database_url: str) -> None:
-    admin = await asyncpg.connect(database_url)
+async def lose_the_connection(database: PostgresDatabase, stored: Stored, admin_url: str) -> None:
+    admin = await asyncpg.connect(admin_url)
     try:
         async with database.transaction(stored.user.tenant_id) as tx:
             await tx.users.by_id(stored.user.id)
@@ -87,15 +88,15 @@ async def test_a_deadlock_is_unavailable_for_one_of_the_two(database_url: str) -
 
 
 @pytest.mark.parametrize("fault", ["nobody listens", "no such database", "wrong password", "not migrated"])
-async def test_a_database_that_cannot_be_used_is_unavailable(postgres_url: str, fault: str) -> None:
-    user, _, place = postgres_url.removeprefix("postgresql://").rpartition("@")
+async def test_a_database_that_cannot_be_used_is_unavailable(empty_urls: DatabaseUrls, fault: str) -> None:
+    user, _, place = empty_urls.app.removeprefix("postgresql://").rpartition("@")
     url = {
         "nobody listens": "postgresql://u:p@127.0.0.1:1/x",
-        "no such database": f"{postgres_url}_not",
+        "no such database": f"{empty_urls.app}_not",
         "wrong password": f"postgresql://{user}x@{place}",
-        "not migrated": postgres_url,
+        "not migrated": empty_urls.app,
     }[fault]
-    async with PostgresDatabase(open_engine(url, service="test", pool_size=1, command_timeout_s=5), asyncio.Event()) as database:
+    async with PostgresDatabase.open(url, asyncio.Event(), service="test", pool_size=1) as database:
         for use in (save_nobody, look_for_nobody, take_nothing):
             with pytest.raises(Unavailable):
                 await use(database)

@@ -14,6 +14,7 @@ from shared.clock import system_clock
 from shared.events import DeliverPolicy, EventBus, Fact
 from shared.ids import new_id
 from shared.principal import Principal
+from shared.roles import DatabaseUrls
 from shared.subjects import AUTH_STREAM
 from tests.auth.auth_store import audit_event
 from tests.auth.auth_world import PASSWORD, Person, World, running_world, settings_of
@@ -165,12 +166,12 @@ async def test_facts_leave_at_once_and_not_at_the_next_look(world: World, reader
 
 
 async def test_no_secret_is_in_a_fact_or_in_the_database(
-    world: World, reader: Reader, database_url: str, capsys: pytest.CaptureFixture[str]
+    world: World, reader: Reader, admin_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     member, secrets = await a_life(world)
     facts = await reader.until_last_is(member.id, "kalpi.auth.key.revoked.v1")
     told = json.dumps([fact.model_dump(mode="json") for fact in facts])
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(admin_url)
     stored = ""
     for table in ("user_account", "api_key", "session", "refresh_token", "login_failure", "audit_event"):
         stored += "\n".join(str(tuple(row)) for row in await connection.fetch(f"SELECT * FROM auth.{table}"))  # noqa: S608
@@ -182,10 +183,10 @@ async def test_no_secret_is_in_a_fact_or_in_the_database(
     assert "$argon2" not in told + texts["logs"]
 
 
-async def test_an_audit_row_says_who_did_it_from_where(world: World, member: Person, database_url: str) -> None:
+async def test_an_audit_row_says_who_did_it_from_where(world: World, member: Person, admin_url: str) -> None:
     admin = Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier="pro", roles=("admin",))
     answer = await world.call("PATCH", f"/api/v1/admin/users/{member.id}", admin, json={"tier": "pro"})
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(admin_url)
     rows = await connection.fetch("SELECT * FROM auth.audit_event WHERE user_id = $1 ORDER BY recorded", member.id)
     await connection.close()
     assert [row["actor"] for row in rows] == [None, None, None, admin.user_id]
@@ -194,9 +195,9 @@ async def test_an_audit_row_says_who_did_it_from_where(world: World, member: Per
 
 
 async def test_what_was_written_while_no_relay_ran_is_told_in_order_once_one_does(
-    own_database_url: str, nats_url: str, reader: Reader
+    own_urls: DatabaseUrls, nats_url: str, reader: Reader
 ) -> None:
-    settings = settings_of(own_database_url, nats_url)
+    settings = settings_of(own_urls.app, nats_url)
     name = f"u{new_id().hex[8:]}"
     asked = SeedUser(
         username=name, email=f"{name}@example.com", password=PASSWORD, tier="pro", roles=(), key_name="", api_key=None
@@ -207,15 +208,15 @@ async def test_what_was_written_while_no_relay_ran_is_told_in_order_once_one_doe
         answer = await world.try_login(name)
         user_id = UUID((await world.verified(answer.json()["access_token"]))["sub"])
         facts = await reader.until_last_is(user_id, "kalpi.auth.session.created.v1")
-        rows = await until(lambda: all_published(own_database_url), what="the last row marked")
+        rows = await until(lambda: all_published(own_urls.admin), what="the last row marked")
     assert [short(fact) for fact in facts] == ["tenant.created", "user.registered", *["key.created"] * 30, "session.created"]
     assert [row["id"] for row in rows] == [fact.id for fact in facts]
     assert [row["seq"] for row in rows] == list(range(1, 34)), "without a gap"
 
 
-async def all_published(database_url: str) -> list[asyncpg.Record]:
+async def all_published(admin_url: str) -> list[asyncpg.Record]:
     """Every audit row in the order of writing; none while one is not marked as published."""
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(admin_url)
     rows: list[asyncpg.Record] = await connection.fetch("SELECT id, seq FROM auth.audit_event ORDER BY recorded")
     await connection.close()
     return rows if all(row["seq"] is not None for row in rows) else []

@@ -114,22 +114,22 @@ async def test_guessing_at_the_current_password_is_delayed_too(world: World, mem
     assert (await world.try_login(member.name)).status_code == 200
 
 
-async def test_a_login_rehashes_a_password_of_other_parameters(database_url: str, nats_url: str) -> None:
+async def test_a_login_rehashes_a_password_of_other_parameters(database_url: str, admin_url: str, nats_url: str) -> None:
     settings = settings_of(database_url, nats_url)
     async with running_world(settings) as world:
         person = await world.register()
     async with running_world(settings.model_copy(update={"argon2_time_cost": 2})) as world:
-        before = await password_hash(database_url, person)
+        before = await password_hash(admin_url, person)
         for _ in range(2):
             assert (await world.try_login(person.name)).status_code == 200
-        after = await password_hash(database_url, person)
+        after = await password_hash(admin_url, person)
         assert ("t=1" in before, "t=2" in after) == (True, True)
         assert (await world.try_login(person.name)).status_code == 200
-        assert await password_hash(database_url, person) == after, "once is enough"
+        assert await password_hash(admin_url, person) == after, "once is enough"
 
 
-async def password_hash(database_url: str, person: Person) -> str:
-    connection = await asyncpg.connect(database_url)
+async def password_hash(admin_url: str, person: Person) -> str:
+    connection = await asyncpg.connect(admin_url)
     found = await connection.fetchval("SELECT password_hash FROM auth.user_account WHERE id = $1", person.id)
     await connection.close()
     return str(found)

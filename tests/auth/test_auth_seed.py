@@ -12,6 +12,7 @@ import pytest
 
 from auth_service.seed import AnotherUser, SeedUser, seed
 from shared.ids import new_id
+from shared.roles import DatabaseUrls
 from tests.auth.auth_world import PASSWORD, World, random_key, settings_of
 from tests.support.principals import PRINCIPAL_KEYS
 
@@ -35,8 +36,8 @@ def new_name() -> str:
     return f"demo-{new_id().hex[8:]}"
 
 
-async def everything(database_url: str) -> Mapping[str, list[asyncpg.Record]]:
-    connection = await asyncpg.connect(database_url)
+async def everything(admin_url: str) -> Mapping[str, list[asyncpg.Record]]:
+    connection = await asyncpg.connect(admin_url)
     tables = ("user_account", "api_key", "tenant", "audit_event")
     rows = {table: await connection.fetch(f"SELECT t::text FROM auth.{table} t ORDER BY 1") for table in tables}  # noqa: S608
     await connection.close()
@@ -56,19 +57,19 @@ def seed_with(database_url: str, nats_url: str, *users: Mapping[str, Any]) -> "s
     )
 
 
-async def test_a_stranger_of_that_name_gets_no_key_and_nobody_is_made(own_database_url: str, nats_url: str) -> None:
+async def test_a_stranger_of_that_name_gets_no_key_and_nobody_is_made(own_urls: DatabaseUrls, nats_url: str) -> None:
     """Whoever registers as demo-admin, a free user, before the demonstration does."""
-    settings = settings_of(own_database_url, nats_url)
+    settings = settings_of(own_urls.app, nats_url)
     stranger, other = new_name(), new_name()
     await seed(settings, [SeedUser(**asked(stranger, tier="free", roles=()))])
-    before = await everything(own_database_url)
-    done = seed_with(own_database_url, nats_url, asked(other), asked(stranger))
+    before = await everything(own_urls.admin)
+    done = seed_with(own_urls.app, nats_url, asked(other), asked(stranger))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"a user {stranger} is there already, with tier free and no roles, "
         "where tier enterprise and roles admin was asked for; nothing was changed\n"
     )
-    assert await everything(own_database_url) == before
+    assert await everything(own_urls.admin) == before
 
 
 @pytest.mark.parametrize(

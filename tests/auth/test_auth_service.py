@@ -194,7 +194,7 @@ def seed_with(environ: Mapping[str, str], users: list[dict[str, Any]]) -> "subpr
     )
 
 
-async def test_seeding_may_be_repeated_and_keeps_what_is_valid(database_url: str, nats_url: str) -> None:
+async def test_seeding_may_be_repeated_and_keeps_what_is_valid(database_url: str, admin_url: str, nats_url: str) -> None:
     name = f"demo-{new_id().hex[8:]}"
     cheap = {"AUTH_ARGON2_TIME_COST": "1", "AUTH_ARGON2_MEMORY_KIB": "8", "AUTH_ARGON2_PARALLELISM": "1"}
     environ = environment(DATABASE_URL=database_url) | cheap
@@ -221,7 +221,7 @@ async def test_seeding_may_be_repeated_and_keeps_what_is_valid(database_url: str
         other = await world.create_key(await world.register())
     (fresh,) = await seed(settings, [SeedUser(**asked | {"api_key": other["api_key"]})])
     assert fresh.api_key not in {made["api_key"], other["api_key"]}, "a key of somebody else is not theirs"
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(admin_url)
     user_id = await connection.fetchval("SELECT id FROM auth.user_account WHERE username = $1", name)
     assert await connection.fetchval("SELECT count(*) FROM auth.api_key WHERE user_id = $1", user_id) == 2
     await connection.close()

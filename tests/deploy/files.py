@@ -31,6 +31,7 @@ __all__ = [
     "compose",
     "container_of",
     "environment",
+    "given_as",
     "image_environment",
     "kustomization",
     "lock",
@@ -72,6 +73,11 @@ def secret_variables(service: Service) -> set[str]:
     """Those of its secrets that it cannot do without."""
     fields = settings_class(service).model_fields
     return {variable for variable, name in variables(service).items() if fields[name].annotation is SecretStr}
+
+
+def given_as(service: Service, variable: str) -> str:
+    """What the operator calls it: each service that owns tables has roles of its own."""
+    return f"{service.prefix}_{variable}" if variable.startswith("DATABASE_") and variable != "DATABASE_ADMIN_URL" else variable
 
 
 def settings_of(service: Service, environ: Mapping[str, str]) -> ServiceSettings:

@@ -60,7 +60,12 @@ def test_a_migration_runs_from_its_services_image_once_postgres_is_there(name: s
     migrate, owner = CONTAINERS[name], CONTAINERS[MIGRATIONS[name].name]
     assert (migrate["image"], migrate["build"]) == (owner["image"], owner["build"])
     assert (migrate["entrypoint"], migrate["restart"]) == (["kalpi", "migrate"], "no")
-    assert migrate["environment"] == {"DATABASE_URL": owner["environment"]["DATABASE_URL"]}
+    prefix = MIGRATIONS[name].prefix
+    assert migrate["environment"] == {
+        "DATABASE_URL": owner["environment"]["DATABASE_URL"],
+        "DATABASE_OWNER_URL": f"${{{prefix}_DATABASE_OWNER_URL:?see docs/operations.md}}",
+        "DATABASE_ADMIN_URL": "${DATABASE_ADMIN_URL:-}",
+    }
     assert set(migrate["depends_on"]) == {"postgres"}
 
 

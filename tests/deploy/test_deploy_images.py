@@ -95,14 +95,21 @@ def test_the_build_tool_is_in_the_workspaces_lock() -> None:
 
 def test_the_migration_is_a_subcommand_where_it_is_the_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in auth-service's image, which brings no commands of its own: `kalpi migrate` is what operators run there."""
-    migrated: list[str] = []
+    migrated: list[tuple[str, ...]] = []
 
     class Entry:
         name = "auth"
 
         def load(self) -> object:
-            return migrated.append
+            return lambda *urls: migrated.append(urls)
 
     monkeypatch.setattr(shared.cli, "entry_points", lambda group: [Entry()] if group == "kalpi.migrations" else [])
     done = CliRunner().invoke(shared.cli._root(), ["migrate"], env={"DATABASE_URL": "postgresql://db/kalpi"})
-    assert (done.exit_code, migrated) == (0, ["postgresql://db/kalpi"]), done.output
+    assert (done.exit_code, migrated) == (0, [("postgresql://db/kalpi",) * 2]), done.output
+    environ = {
+        "DATABASE_URL": "postgresql://app@db/kalpi",
+        "DATABASE_OWNER_URL": "postgresql://owner@db/kalpi",
+        "DATABASE_ADMIN_URL": "",
+    }
+    CliRunner().invoke(shared.cli._root(), ["migrate"], env=environ)
+    assert migrated[1] == ("postgresql://owner@db/kalpi", "postgresql://app@db/kalpi")

@@ -144,7 +144,11 @@ def test_a_migration_is_its_services_own_and_has_the_database_alone(service: Ser
     job = manifest("Job", f"migrate-{service.schema}")
     container = container_of(job)
     assert (container["image"], container["command"]) == (f"kalpi/{service.name}", ["kalpi", "migrate"])
-    assert [one["name"] for one in container["env"]] == ["DATABASE_URL"]
+    assert {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"]} == {
+        "DATABASE_URL": {"name": "kalpi", "key": f"{service.prefix}_DATABASE_URL"},
+        "DATABASE_OWNER_URL": {"name": "kalpi", "key": f"{service.prefix}_DATABASE_OWNER_URL"},
+        "DATABASE_ADMIN_URL": {"name": "kalpi", "key": "DATABASE_ADMIN_URL", "optional": True},
+    }
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
     assert job["metadata"]["labels"]["app.kubernetes.io/name"] == "migrate", "docs/operations.md applies it by this label"
 

@@ -18,6 +18,7 @@ from tests.deploy.files import (
     compose,
     container_of,
     environment,
+    given_as,
     image_environment,
     manifest,
     secret_variables,
@@ -26,6 +27,7 @@ from tests.deploy.files import (
     variables,
 )
 
+OWNERS = [service for service in SERVICES if service.schema is not None]
 INTERPRETER = {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
 each_way = pytest.mark.parametrize("way", WAYS)
 each_service = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
@@ -65,12 +67,23 @@ def test_the_addresses_of_other_services_are_theirs(way: str, service: Service, 
 
 @pytest.mark.parametrize("variable", SERVERS)
 def test_the_urls_of_the_servers_hold_the_passwords_those_were_given(variable: str, environ: Mapping[str, str]) -> None:
-    url, server = urlsplit(environ[variable]), SERVERS[variable]
+    server = SERVERS[variable]
+    url = urlsplit(environ["DATABASE_ADMIN_URL" if server == "postgres" else variable])
     assert url.hostname == server
     assert url.password == environ[f"{server.upper()}_PASSWORD"]
     if server == "postgres":
         given = compose()["services"]["postgres"]["environment"]
         assert (url.username, url.path) == (given["POSTGRES_USER"], f"/{given['POSTGRES_DB']}")
+
+
+@pytest.mark.parametrize("service", OWNERS, ids=lambda service: service.name)
+def test_a_service_that_owns_tables_has_roles_of_its_own_on_the_same_database(
+    service: Service, environ: Mapping[str, str]
+) -> None:
+    app, owner = (urlsplit(environ[given_as(service, name)]) for name in ("DATABASE_URL", "DATABASE_OWNER_URL"))
+    assert (app.username, owner.username) == (f"{service.schema}_app", f"{service.schema}_owner")
+    admin = urlsplit(environ["DATABASE_ADMIN_URL"])
+    assert {(url.hostname, url.port, url.path) for url in (app, owner)} == {(admin.hostname, admin.port, admin.path)}
 
 
 @each_service
@@ -79,9 +92,9 @@ def test_no_secret_is_written_down_or_has_a_default(service: Service) -> None:
     assert secret >= {"KALPI_PRINCIPAL_KEYS", "NATS_URL"}
     assert not secret & set(image_environment(service))
     written = compose()["services"][service.name]["environment"]
-    assert {name for name, value in written.items() if value.startswith("${" + name + ":?")} == secret
+    assert {name for name, value in written.items() if value.startswith("${" + given_as(service, name) + ":?")} == secret
     from_the_secret = {one["name"]: one["valueFrom"] for one in container_of(manifest("Deployment", service.name))["env"]}
-    assert from_the_secret == {name: {"secretKeyRef": {"name": "kalpi", "key": name}} for name in secret}
+    assert from_the_secret == {name: {"secretKeyRef": {"name": "kalpi", "key": given_as(service, name)}} for name in secret}
 
 
 @each_service

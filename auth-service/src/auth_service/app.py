@@ -24,7 +24,6 @@ from auth_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus
 from shared.ids import new_id
-from shared.postgres import open_engine
 from shared.service import Shell, service_app
 from shared.settings import decode_key, load_settings
 from shared.tasks import end_task
@@ -32,7 +31,6 @@ from shared.tasks import end_task
 __all__ = ["NAME", "create_app", "database_of", "hasher_of"]
 
 NAME = "auth-service"
-_COMMAND_S = 5.0
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -61,8 +59,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
 def database_of(settings: Settings, written: asyncio.Event) -> PostgresDatabase:
     url = settings.database_url.get_secret_value()
-    engine = open_engine(url, service=NAME, pool_size=settings.pool_size, command_timeout_s=_COMMAND_S)
-    return PostgresDatabase(engine, written)
+    return PostgresDatabase.open(url, written, service=NAME, pool_size=settings.pool_size)
 
 
 def hasher_of(settings: Settings) -> Argon2Hasher:

@@ -3,7 +3,7 @@
 Of services that own tables: they depend on `kalpi-shared[postgres]`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -35,21 +35,36 @@ _PASSING_CODES = ("3D000", "3F000", "42P01", "25006")
 _log = get_logger("postgres")
 
 
-def open_engine(database_url: str, *, service: str, pool_size: int, command_timeout_s: float | None) -> AsyncEngine:
+def open_engine(
+    database_url: str,
+    *,
+    service: str,
+    pool_size: int,
+    command_timeout_s: float | None,
+    accept: Callable[[Any], Awaitable[None]] | None = None,
+) -> AsyncEngine:
     """A bounded pool over `postgresql://…`; nothing is connected yet. `service` is what the server knows the connections by.
 
+    `accept` is shown each new connection (asyncpg's) before it is used, and raises for one that must not be.
     asyncpg is handed the URL as it is, so every parameter it knows (sslmode, several hosts) means what its documentation says.
     Parameters of a statement are kept out of errors, and so out of logs: they are digests, addresses and what users wrote.
     """
 
     async def connect() -> Any:
         # jit: no statement here is worth compiling
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             database_url,
             timeout=_CONNECT_S,
             command_timeout=command_timeout_s,
             server_settings={"application_name": service, "jit": "off"},
         )
+        if accept is not None:
+            try:
+                await accept(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
 
     engine = create_async_engine(
         "postgresql+asyncpg://",

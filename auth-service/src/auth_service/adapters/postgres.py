@@ -10,18 +10,20 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from auth_service.adapters import isolation
 from auth_service.adapters.api_keys import PostgresApiKeys
 from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox
 from auth_service.adapters.failures import PostgresFailures
-from auth_service.adapters.isolation import enter
 from auth_service.adapters.lookups import PostgresLookups
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.users import PostgresUsers
-from shared.postgres import check_engine, statement
+from shared.errors import Unavailable
+from shared.postgres import check_engine, open_engine, statement
 from shared.postgres import transaction as begun
 
 __all__ = ["PostgresDatabase", "PostgresTransaction"]
 
+_COMMAND_S = 5.0
 _AWAY = "the user database does not answer"
 
 
@@ -46,7 +48,24 @@ class PostgresDatabase:
         self.lookups = PostgresLookups(partial(statement, engine, away=_AWAY))
         self.failures = PostgresFailures(self._begin)
 
+    @classmethod
+    def open(cls, url: str, written: asyncio.Event, *, service: str, pool_size: int) -> Self:
+        """Every connection's role is looked at before it is used."""
+        engine = open_engine(
+            url, service=service, pool_size=pool_size, command_timeout_s=_COMMAND_S, accept=isolation.require_bound
+        )
+        return cls(engine, written)
+
     async def __aenter__(self) -> Self:
+        """RoleNotBound at once; a database that is away may come."""
+        try:
+            async with self._begin():
+                pass
+        except isolation.RoleNotBound:
+            await self._engine.dispose()
+            raise
+        except Unavailable:
+            pass
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -55,7 +74,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def transaction(self, tenant_id: UUID) -> AsyncIterator[PostgresTransaction]:
         async with self._begin() as connection:
-            await enter(connection, tenant_id)
+            await isolation.enter(connection, tenant_id)
             transaction = PostgresTransaction(connection)
             yield transaction
         if transaction.audit.wrote:

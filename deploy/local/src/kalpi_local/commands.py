@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kalpi_local.database import migrate_all, migrations, owner_url
+from kalpi_local.database import embedded_urls, migrate_all, migrations
 from kalpi_local.errors import LocalError
 from kalpi_local.files import tail
 from kalpi_local.follow import Follower
@@ -20,6 +21,7 @@ from kalpi_local.net import LOCALHOST
 from kalpi_local.screen import Screen
 from kalpi_local.secrets import Secrets
 from kalpi_local.stack import up as run_stack
+from shared.roles import DatabaseUrls
 
 __all__ = ["app"]
 
@@ -82,10 +84,13 @@ def logs(
 def migrate(
     home: HomeOption = _HOME,
     database_url: Annotated[str, typer.Option(envvar="DATABASE_URL", help="default: that of the running stack")] = "",
+    owner_url: Annotated[str, typer.Option(envvar="DATABASE_OWNER_URL", help="default: DATABASE_URL")] = "",
+    admin_url: Annotated[str, typer.Option(envvar="DATABASE_ADMIN_URL", help="creates these two roles, if given")] = "",
 ) -> None:
     """Brings every schema to its newest revision, under an advisory lock."""
     with _plainly() as screen:
-        asyncio.run(migrate_all(lambda schema: database_url or _embedded(Home(home), schema), os.environ))
+        given = DatabaseUrls(database_url, owner_url or database_url, admin_url)
+        asyncio.run(migrate_all(lambda schema: given if given.app else _embedded(Home(home), schema), os.environ))
         for entry in migrations():
             screen.say(f"{entry.name}: migrated")
 
@@ -98,11 +103,12 @@ def openapi() -> None:
     document_path().write_text(render(public_document()), encoding="utf-8")
 
 
-def _embedded(home: Home, schema: str) -> str:
+def _embedded(home: Home, schema: str) -> DatabaseUrls:
     entry = home.processes().get("postgres")
     if entry is None or not home.running():
         raise LocalError("no database: set DATABASE_URL, or start the stack with `kalpi up`")
-    return owner_url(f"postgresql://{LOCALHOST}:{entry['port']}/kalpi", schema, Secrets(home.secrets))
+    urls = embedded_urls(f"postgresql://{LOCALHOST}:{entry['port']}/kalpi", schema, Secrets(home.secrets))
+    return replace(urls, admin="")  # the start of the stack has made them
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kalpi_local.database import create_roles, migrate_all, migrations
+from kalpi_local.database import migrate_all, migrations
 from kalpi_local.demo import read_demo, seed, write_demo
 from kalpi_local.files import private_folder
 from kalpi_local.follow import Follower
@@ -134,11 +134,7 @@ class _Stack:
     async def _prepare_users(self) -> dict[str, str]:
         """auth-service on a migrated database, and the demo users' keys."""
         began = time.monotonic()
-        postgres = self._servers.get("DATABASE_URL")
-        if postgres is not None:
-            for entry in migrations():
-                await create_roles(postgres.url, entry.name, self._secrets)
-        await migrate_all(self._wiring.owner_url, self._environ)
+        await migrate_all(self._wiring.database, self._environ)
         self._screen.step("migrations", f"done in {time.monotonic() - began:.1f} s: {', '.join(e.name for e in migrations())}")
         # the seeding needs the tables, not the process
         keys: dict[str, str] = (await _together(self._seed(), self._supervisor.start(AUTH.name)))[0]

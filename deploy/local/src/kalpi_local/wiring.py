@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from kalpi_local.database import app_url, owner_url
+from kalpi_local.database import embedded_urls
 from kalpi_local.secrets import Secrets
 from kalpi_local.servers import Server
 from kalpi_local.services import AUTH, DATA, GATEWAY, INDICATOR, SERVICES, Service, environment
+from shared.roles import DatabaseUrls
 
 __all__ = ["Wiring"]
 
@@ -46,17 +47,17 @@ class Wiring:
         ours = self._servers.get(variable)
         return ours.url if ours else self._environ[variable]
 
-    def owner_url(self, schema: str) -> str:
-        """For migrations."""
+    def database(self, schema: str) -> DatabaseUrls:
+        """Of the roles of a schema: in our Postgres its own, in the operator's those that the operator names."""
         ours = self._servers.get("DATABASE_URL")
-        return owner_url(ours.url, schema, self._secrets) if ours else self._environ["DATABASE_URL"]
+        return embedded_urls(ours.url, schema, self._secrets) if ours else DatabaseUrls.of(self._environ)
 
     def _common(self) -> dict[str, str]:
         keys = self._environ.get("KALPI_PRINCIPAL_KEYS") or self._secrets.principal_keys
         return {"KALPI_PRINCIPAL_KEYS": keys, "NATS_URL": self.url("NATS_URL"), "REDIS_URL": self.url("REDIS_URL")}
 
     def _own(self, service: Service) -> dict[str, str]:
-        tables = {"DATABASE_URL": self._app_url(service.schema)} if service.schema is not None else {}
+        tables = {"DATABASE_URL": self.database(service.schema).app} if service.schema is not None else {}
         return {**self._told(service), **tables}
 
     def _told(self, service: Service) -> dict[str, str]:
@@ -70,7 +71,3 @@ class Wiring:
         if service is AUTH:
             return {"AUTH_SIGNING_KEY": self._secrets.signing_key, "AUTH_REFRESH_KEY": self._secrets.refresh_key}
         return {}
-
-    def _app_url(self, schema: str) -> str:
-        ours = self._servers.get("DATABASE_URL")
-        return app_url(ours.url, schema, self._secrets) if ours else self._environ["DATABASE_URL"]

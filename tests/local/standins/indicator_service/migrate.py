@@ -4,12 +4,15 @@ import asyncio
 
 import asyncpg
 
-
-def migrate(database_url: str) -> None:
-    asyncio.run(_migrate(database_url))
+from shared.roles import role_of
 
 
-async def _migrate(database_url: str) -> None:
-    connection = await asyncpg.connect(database_url)
+def migrate(owner_url: str, app_url: str) -> None:
+    asyncio.run(_migrate(owner_url, role_of(app_url)))
+
+
+async def _migrate(owner_url: str, app: str) -> None:
+    connection = await asyncpg.connect(owner_url)
     await connection.execute("CREATE SCHEMA IF NOT EXISTS indicator")
+    await connection.execute(f"GRANT USAGE ON SCHEMA indicator TO {app}; GRANT ALL ON ALL TABLES IN SCHEMA indicator TO {app}")
     await connection.close()

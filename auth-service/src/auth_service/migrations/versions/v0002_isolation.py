@@ -1,8 +1,8 @@
-"""Every row names its tenant, tenants have settings, and what looks across tenants is a function."""
+"""Every row names its tenant and is that tenant's alone; what looks across tenants is a function; tenants have settings."""
 
 from alembic import op
 
-from auth_service.adapters.isolation import definer
+from auth_service.adapters.isolation import definer, isolated, released, seen_by_functions
 
 revision = "0002"
 down_revision = "0001"
@@ -78,11 +78,21 @@ def upgrade() -> None:
     for signature, (returns, body, volatility) in FUNCTIONS.items():
         for statement in definer(f"auth.{signature}", returns, body, volatility=volatility):
             op.execute(statement)
+    # after the rows have their tenants: from here on even the owner changes none
+    for statement in _POLICIES:
+        op.execute(statement)
 
 
 def downgrade() -> None:
     for signature in FUNCTIONS:
         op.execute(f"DROP FUNCTION auth.{signature}")
+    for table in ("refresh_token", "session", "api_key", "user_account", "tenant"):
+        for statement in released(f"auth.{table}", "tenant_all", "functions_select"):
+            op.execute(statement)
+    for statement in released(
+        "auth.audit_event", "tenant_select", "tenant_insert", "nobodys", "functions_select", "functions_update"
+    ):
+        op.execute(statement)
     for statement in _BACK:
         op.execute(statement)
 
@@ -148,6 +158,19 @@ _TOKENS = (
         ADD CONSTRAINT refresh_token_tenant_id_fkey FOREIGN KEY (tenant_id, session_id)
             REFERENCES auth.session (tenant_id, id) ON UPDATE CASCADE ON DELETE CASCADE
     """,
+)
+
+_POLICIES = (
+    *isolated("auth.tenant", column="id"),
+    *(statement for table in ("user_account", "api_key", "session", "refresh_token") for statement in isolated(f"auth.{table}")),
+    # the trail is read and added to, never changed; what belongs to no tenant may be recorded by all and is read by none
+    *isolated("auth.audit_event", commands=("SELECT", "INSERT")),
+    "CREATE POLICY nobodys ON auth.audit_event FOR INSERT WITH CHECK (tenant_id IS NULL)",
+    *(
+        seen_by_functions(f"auth.{table}")
+        for table in ("tenant", "user_account", "api_key", "session", "refresh_token", "audit_event")
+    ),
+    seen_by_functions("auth.audit_event", command="UPDATE"),
 )
 
 _BACK = (

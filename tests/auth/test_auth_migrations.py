@@ -10,12 +10,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from auth_service.adapters.signing_keys import signing_key
 from auth_service.adapters.tables import SCHEMA, metadata
 from auth_service.migrate import downgrade, migrate
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
 
-TABLES = {"tenant", "user_account", "api_key", "session", "refresh_token", "login_failure", "audit_event"}
+TABLES = {"tenant", "user_account", "api_key", "session", "refresh_token", "login_failure", "audit_event", "signing_key"}
 
 
 async def tables(database_url: str) -> set[str]:
@@ -43,6 +44,8 @@ async def test_several_migrations_at_once_are_as_good_as_one(postgres_url: str) 
 
 
 async def test_the_migrations_lead_to_the_tables_the_code_knows(own_urls: DatabaseUrls) -> None:
+    assert signing_key.metadata is metadata, "a table of its own module is compared as well"
+
     def differences(connection: Connection) -> list[Any]:
         options = {"include_schemas": True, "version_table_schema": SCHEMA, "compare_type": True}
         context = MigrationContext.configure(connection, opts=options)
@@ -57,7 +60,7 @@ async def test_the_migrations_lead_to_the_tables_the_code_knows(own_urls: Databa
 
 async def test_everything_of_alembic_lies_in_the_schema_too(own_database_url: str) -> None:
     connection = await asyncpg.connect(own_database_url)
-    assert await connection.fetchval("SELECT version_num FROM auth.alembic_version") == "0002"
+    assert await connection.fetchval("SELECT version_num FROM auth.alembic_version") == "0003"
     assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     await connection.close()
 

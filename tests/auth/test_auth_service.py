@@ -81,7 +81,7 @@ async def test_health_names_what_it_needs(world: World) -> None:
     assert answer.json() == {
         "status": "ok",
         "service": NAME,
-        "dependencies": {"nats": "ok", "postgres": "ok", "relay": "ok"},
+        "dependencies": {"nats": "ok", "postgres": "ok", "relay": "ok", "signing-keys": "ok"},
     }
 
 
@@ -101,7 +101,7 @@ async def test_without_its_database_it_says_so_and_answers_503(nats_url: str) ->
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert answer.headers["content-type"] == "application/problem+json"
         assert "127.0.0.1" not in answer.text
-        assert (await client.get("/.well-known/jwks.json")).status_code == 200
+        assert (await client.get("/.well-known/jwks.json")).status_code == 503, "no ring was read, and none is not an empty one"
 
 
 def test_its_document_can_be_made_without_starting_anything() -> None:

@@ -19,13 +19,15 @@ from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.keys import KeyService
 from auth_service.domain.relaying import Relay
 from auth_service.domain.resolving import Resolver
+from auth_service.domain.rotating import RingReader
 from auth_service.domain.sessions import SessionRules, SessionService
 from auth_service.settings import Settings
 from shared.clock import Clock, system_clock
-from shared.events import EventBus
+from shared.events import EventBus, Fact
 from shared.ids import new_id
 from shared.service import Shell, service_app
 from shared.settings import decode_key, load_settings
+from shared.subjects import AUTH_STREAM, auth_subject
 from shared.tasks import end_task
 
 __all__ = ["NAME", "create_app", "database_of", "hasher_of"]
@@ -42,17 +44,24 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
     facts = AuthFacts(bus)
     relay = Relay(database, facts, written)
+    tokens = _tokens(settings, clock)
+    ring = RingReader(database, tokens.use, clock)
+
+    async def ring_changed(_fact: Fact | None = None) -> None:
+        ring.changed()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with database, hasher, bus:
             await facts.declare()
-            app.state.services = _services(settings, database, hasher, clock)
-            relaying = asyncio.create_task(relay.run())
+            app.state.services = _services(settings, database, hasher, tokens, clock)
+            await ring.read()
+            bus.follow(AUTH_STREAM, [auth_subject("signing-key", "rotated")], ring_changed, on_gap=ring_changed)
+            tasks = [asyncio.create_task(relay.run()), asyncio.create_task(ring.run())]
             yield
-            await end_task(relaying)
+            await asyncio.gather(*map(end_task, tasks))
 
-    checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check}
+    checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check, "signing-keys": ring.check}
     routers = [accounts.router, sessions.router, api_keys.router, admin_users.router, internal.internal, internal.well_known]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
@@ -72,9 +81,14 @@ def hasher_of(settings: Settings) -> Argon2Hasher:
     )
 
 
-def _services(settings: Settings, database: PostgresDatabase, hasher: Argon2Hasher, clock: Clock) -> Services:
-    keys = [settings.signing_key, *filter(None, [settings.previous_signing_key])]
-    tokens = SignedTokens([decode_key(key.get_secret_value()) for key in keys], clock=clock, new_id=new_id)
+def _tokens(settings: Settings, clock: Clock) -> SignedTokens:
+    masters = [settings.signing_key, *filter(None, [settings.previous_signing_key])]
+    return SignedTokens([decode_key(master.get_secret_value()) for master in masters], clock=clock, new_id=new_id)
+
+
+def _services(
+    settings: Settings, database: PostgresDatabase, hasher: Argon2Hasher, tokens: SignedTokens, clock: Clock
+) -> Services:
     rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=settings.session_days))
     gate = PasswordGate(database, hasher, clock)
     return Services(

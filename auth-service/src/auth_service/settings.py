@@ -19,7 +19,8 @@ Seed = Annotated[SecretKey, AfterValidator(_seed)]
 
 
 class Settings(ServiceSettings):
-    """`previous_signing_key` is what signed before `signing_key`: its tokens stay valid until they expire, 15 minutes later.
+    """`signing_key` is what every key of the ring is derived from (`auth_service.adapters.tokens`). `previous_signing_key` signs
+    nothing, but its keys are published too: what was signed with it, or will be, is valid.
 
     Argon2's parameters are RFC 9106's second recommendation (section 4), the one for where memory is shared: what a guess costs
     an attacker is 64 MiB and some 100 ms of a core, and so does a login here. So few are computed at a time (2 x 64 MiB), and no

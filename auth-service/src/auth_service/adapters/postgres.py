@@ -16,12 +16,13 @@ from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox
 from auth_service.adapters.failures import PostgresFailures
 from auth_service.adapters.lookups import PostgresLookups
 from auth_service.adapters.sessions import PostgresSessions
+from auth_service.adapters.signing_keys import PostgresSigningKeys
 from auth_service.adapters.users import PostgresUsers
 from shared.errors import Unavailable
 from shared.postgres import check_engine, open_engine, statement
 from shared.postgres import transaction as begun
 
-__all__ = ["PostgresDatabase", "PostgresTransaction"]
+__all__ = ["PostgresDatabase", "PostgresRingTransaction", "PostgresTransaction"]
 
 _COMMAND_S = 5.0
 _AWAY = "the user database does not answer"
@@ -32,6 +33,12 @@ class PostgresTransaction:
         self.users = PostgresUsers(connection)
         self.api_keys = PostgresApiKeys(connection)
         self.sessions = PostgresSessions(connection)
+        self.audit = PostgresAuditTrail(connection)
+
+
+class PostgresRingTransaction:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.keys = PostgresSigningKeys(connection)
         self.audit = PostgresAuditTrail(connection)
 
 
@@ -84,6 +91,14 @@ class PostgresDatabase:
     async def outbox(self) -> AsyncIterator[PostgresOutbox]:
         async with self._begin() as connection:
             yield PostgresOutbox(connection)
+
+    @asynccontextmanager
+    async def ring(self) -> AsyncIterator[PostgresRingTransaction]:
+        async with self._begin() as connection:
+            transaction = PostgresRingTransaction(connection)
+            yield transaction
+        if transaction.audit.wrote:
+            self._written.set()
 
     async def check(self) -> None:
         """For health: raises when Postgres does not answer."""

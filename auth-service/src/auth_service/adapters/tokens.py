@@ -1,43 +1,74 @@
-"""Access tokens as `shared.access_tokens` describes them, and the public keys they are verified with."""
+"""Access tokens as `shared.access_tokens` describes them, and the public keys they are verified with.
+
+The keys of the ring are derived, so that no process and no table holds one: the Ed25519 seed of a key is HKDF-SHA256 (RFC 5869)
+of a master and the key's id. The first key's seed is the master itself (docs/adr/0014).
+"""
 
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from auth_service.domain.signing import FIRST, SigningRing
 from shared.access_tokens import ALGORITHM, AUDIENCE, ISSUER, LIFETIME_S, TYPE
 from shared.clock import Clock
+from shared.errors import Unavailable
 from shared.ids import IdFactory
 
-__all__ = ["SignedTokens"]
+__all__ = ["SignedTokens", "seed_of"]
+
+_SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """`jwk` is the public half, as RFC 7517 writes it."""
+
+    private: Ed25519PrivateKey
+    jwk: Mapping[str, str]
 
 
 class SignedTokens:
-    """`seeds` are Ed25519 private keys of 32 bytes: the first signs, the public halves of all are published."""
+    """`masters` have 32 bytes each: keys of the first sign, the public halves of the keys of all are published.
 
-    def __init__(self, seeds: Sequence[bytes], *, clock: Clock, new_id: IdFactory) -> None:
-        keys = [Ed25519PrivateKey.from_private_bytes(seed) for seed in seeds]
-        published = [_public(key) for key in keys]
-        self._key = keys[0]
-        self._header = {"typ": TYPE, "kid": published[0]["kid"]}
+    Unavailable until a ring was handed to `use`.
+    """
+
+    def __init__(self, masters: Sequence[bytes], *, clock: Clock, new_id: IdFactory) -> None:
+        self._masters = masters
         self._clock = clock
         self._new_id = new_id
-        self.jwks = {"keys": published}
-        """RFC 7517's key set."""
+        self._ring: SigningRing | None = None
+        self._pairs: dict[UUID, list[_Pair]] = {}
 
     @property
     def lifetime_s(self) -> int:
         return LIFETIME_S
 
+    def use(self, ring: SigningRing) -> None:
+        """From now on; which of its keys signs is the clock's to say."""
+        known = self._pairs
+        self._pairs = {key.id: known.get(key.id) or [_pair(master, key.id) for master in self._masters] for key in ring.keys}
+        self._ring = ring
+
+    def jwks(self) -> dict[str, Any]:
+        """RFC 7517's key set."""
+        published = self._known().published(self._clock())
+        return {"keys": [pair.jwk for key in published for pair in self._pairs[key.id]]}
+
     def issue(self, user_id: UUID, session_id: UUID) -> str:
         now = self._clock()
+        pair = self._pairs[self._known().signing(now).id][0]
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -47,14 +78,26 @@ class SignedTokens:
             "iat": now,
             "exp": now + timedelta(seconds=LIFETIME_S),
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers=self._header)
+        return jwt.encode(claims, pair.private, algorithm=ALGORITHM, headers={"typ": TYPE, "kid": pair.jwk["kid"]})
+
+    def _known(self) -> SigningRing:
+        if self._ring is None:
+            raise Unavailable("the signing keys are not known yet")
+        return self._ring
 
 
-def _public(key: Ed25519PrivateKey) -> dict[str, Any]:
-    required = {"crv": "Ed25519", "kty": "OKP", "x": _text(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))}
+def seed_of(master: bytes, key_id: UUID) -> bytes:
+    if key_id == FIRST:
+        return master
+    return HKDF(SHA256(), _SEED_BYTES, salt=None, info=key_id.bytes).derive(master)
+
+
+def _pair(master: bytes, key_id: UUID) -> _Pair:
+    private = Ed25519PrivateKey.from_private_bytes(seed_of(master, key_id))
+    required = {"crv": "Ed25519", "kty": "OKP", "x": _text(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))}
     # RFC 7638: the digest of the required members, in this order, without white space
     thumbprint = hashlib.sha256(json.dumps(required, separators=(",", ":"), sort_keys=True).encode()).digest()
-    return {**required, "alg": ALGORITHM, "use": "sig", "kid": _text(thumbprint)}
+    return _Pair(private, {**required, "alg": ALGORITHM, "use": "sig", "kid": _text(thumbprint)})
 
 
 def _text(raw: bytes) -> str:

@@ -1,5 +1,6 @@
 """What routes ask for: the services of the domain, the user who calls, and where a change comes from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -20,13 +21,13 @@ __all__ = ["After", "Domain", "From", "Limit", "Me", "NotStored", "Services", "m
 
 @dataclass(frozen=True)
 class Services:
-    """What the wiring leaves in `app.state.services`; `jwks` is the document of the public keys."""
+    """What the wiring leaves in `app.state.services`; `jwks` gives the document of the public keys."""
 
     accounts: Accounts
     sessions: SessionService
     keys: KeyService
     resolver: Resolver
-    jwks: dict[str, Any]
+    jwks: Callable[[], dict[str, Any]]
 
 
 async def _services(request: Request) -> Services:

@@ -23,6 +23,6 @@ async def resolve(question: ResolveBody, domain: Domain) -> ResolvedAnswer:
 
 @well_known.get("/jwks.json", summary="The public keys of access tokens")
 async def jwks(domain: Domain, response: Response) -> KeySet:
-    """RFC 7517. While a signing key is being replaced, the one before is listed too."""
-    response.headers["Cache-Control"] = "public, max-age=300"
-    return KeySet.model_validate(domain.jwks)
+    """RFC 7517. A new key is listed a minute before it signs; one that signed before, until its last token has expired."""
+    response.headers["Cache-Control"] = "public, max-age=30"
+    return KeySet.model_validate(domain.jwks())

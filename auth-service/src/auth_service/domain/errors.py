@@ -1,15 +1,19 @@
 """auth-service's own leaves of the tree in `shared.errors`."""
 
+from datetime import datetime
+
 from shared.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
 
 __all__ = [
     "AlreadyRegistered",
     "BadCredentials",
     "HashingBusy",
+    "NoSigningKey",
     "NoSuchKey",
     "NoSuchUser",
     "NobodyValid",
     "RefreshRefused",
+    "RotationUnderWay",
     "TooManyGuesses",
     "TooManyKeys",
     "WrongPassword",
@@ -55,6 +59,16 @@ class TooManyGuesses(RateLimited):
 class HashingBusy(Unavailable):
     def __init__(self) -> None:
         super().__init__("too many passwords are being checked", retry_after_s=1)
+
+
+class NoSigningKey(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("no signing key is in force")
+
+
+class RotationUnderWay(Conflict):
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"a new key is published already and signs from {until:%Y-%m-%d %H:%M:%S} UTC on")
 
 
 class NoSuchUser(NotFound):

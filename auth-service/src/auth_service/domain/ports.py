@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from auth_service.domain.model import ApiKey, AuditEvent, RefreshToken, Resolved, Session, Tenant, User, UserEntry
+from auth_service.domain.signing import SigningKey
 
 __all__ = [
     "AccessTokens",
@@ -20,7 +21,9 @@ __all__ = [
     "Hasher",
     "Lookups",
     "Outbox",
+    "RingTransaction",
     "Sessions",
+    "SigningKeys",
     "Transaction",
     "Users",
 ]
@@ -88,6 +91,19 @@ class FailureCounts(Protocol):
     async def clear(self, key: str) -> None: ...
 
 
+class SigningKeys(Protocol):
+    async def published(self, now: datetime) -> Sequence[SigningKey]: ...
+
+    async def all(self) -> Sequence[SigningKey]:
+        """Oldest first, with those that have ended."""
+
+    async def lock(self) -> Sequence[SigningKey]:
+        """As `all`, and nobody else rotates until the transaction ends."""
+
+    async def put(self, *keys: SigningKey) -> None:
+        """Adds those that are new; of the others, until when they verify is changed."""
+
+
 class AuditTrail(Protocol):
     async def record(self, *events: AuditEvent) -> None: ...
 
@@ -132,6 +148,15 @@ class Lookups(Protocol):
         """Newest first; those older than `before`."""
 
 
+class RingTransaction(Protocol):
+    """The ring of signing keys belongs to no tenant."""
+
+    @property
+    def keys(self) -> SigningKeys: ...
+    @property
+    def audit(self) -> AuditTrail: ...
+
+
 class Database(Protocol):
     """All of it raises Unavailable when the database does not answer."""
 
@@ -147,6 +172,11 @@ class Database(Protocol):
 
     def outbox(self) -> AbstractAsyncContextManager[Outbox]:
         """A transaction as well, on the events of all tenants."""
+    def ring(self) -> AbstractAsyncContextManager[RingTransaction]:
+        """As `transaction`, on the ring of signing keys."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commits at the end, rolls back when the body raises; Unavailable when the database does not answer."""
 
 
 class Hasher(Protocol):

@@ -1,0 +1,1 @@
+"""Commands of auth-service, as subcommands of `kalpi`."""

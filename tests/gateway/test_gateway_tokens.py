@@ -4,7 +4,8 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,8 @@ from gateway.domain.tokens import SigningKeys, TokenVerifier
 from shared.api_keys import digest, new_api_key
 from shared.errors import Unavailable
 from shared.ids import new_id
+from shared.tasks import end_task
+from tests.support.poll import until
 
 KEY = new_api_key(os.urandom)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -73,11 +76,24 @@ def signed(
     return jwt.encode(dict(payload), key, algorithm, headers={"typ": "at+jwt", "kid": "k1", **(headers or {})})
 
 
-def raw(header: Mapping[str, Any], payload: Mapping[str, Any], signature: bytes = b"") -> str:
-    def part(value: bytes) -> str:
-        return base64.urlsafe_b64encode(value).decode().rstrip("=")
+def part(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
+
+def raw(header: Mapping[str, Any], payload: Mapping[str, Any], signature: bytes = b"") -> str:
     return ".".join([part(json.dumps(header).encode()), part(json.dumps(payload).encode()), part(signature)])
+
+
+def sealed(payload: bytes | Mapping[str, Any], header: bytes = b'{"alg":"EdDSA","typ":"at+jwt","kid":"k1"}') -> str:
+    """Whatever it says, under the genuine key."""
+    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    signing_input = f"{part(header)}.{part(text)}"
+    return f"{signing_input}.{part(OURS.sign(signing_input.encode()))}"
+
+
+def with_member(text: str) -> bytes:
+    """The genuine claims and one more, which JSON's own writer would not write."""
+    return json.dumps(claims()).encode()[:-1] + text.encode() + b"}"
 
 
 PUBLIC = OURS.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -102,7 +118,35 @@ FORGED = {
     "issued in the future": signed(claims(iat=int(NOW.timestamp()) + 60)),
     "a subject that is no id": signed(claims(sub="admin")),
     "an exp that is no number": signed(claims(exp="soon")),
-    "infinite exp": raw({"alg": "EdDSA", "typ": "at+jwt", "kid": "k1"}, {**claims(), "exp": float("inf")}),
+    "infinite exp": sealed(claims(exp=float("inf"))),
+    "an exp beyond any float": sealed(claims(exp=10**400)),
+    "a number of more digits than Python reads": sealed(with_member(', "more": ' + "9" * 5000)),
+    "an exp far away": sealed(claims(exp=int(NOW.timestamp()) + 86_400)),
+    "an exp as text": sealed(claims(exp=str(int(NOW.timestamp()) + 900))),
+    "an exp with a fraction": sealed(claims(exp=NOW.timestamp() + 900)),
+    "a true exp": sealed(claims(exp=True)),
+    "an exp before it was issued": sealed(claims(iat=int(NOW.timestamp()) - 100, exp=int(NOW.timestamp()) - 50)),
+    "a list of audiences": sealed(claims(aud=["kalpi-api"])),
+    "a list of issuers": sealed(claims(iss=["kalpi"])),
+    "a subject that is a number": sealed(claims(sub=7)),
+    "a session that is a list": sealed(claims(sid=[SESSION])),
+    "a subject in capitals": sealed(claims(sub=USER.upper())),
+    "a subject in braces": sealed(claims(sub=f"{{{USER}}}")),
+    "a subject in other digits": sealed(claims(sub=USER.translate({ord("0") + n: ord("０") + n for n in range(10)}))),
+    "a jti that is a number": sealed(claims(jti=7)),
+    "a member twice": sealed(with_member(f', "sub": "{new_id()}"')),
+    "a header member twice": sealed(claims(), b'{"alg":"EdDSA","alg":"EdDSA","typ":"at+jwt","kid":"k1"}'),
+    "a deep header": sealed(claims(), b"[" * 3000),
+    "a deep payload": sealed(b"[" * 3000),
+    "a payload that is no object": sealed(b"[]"),
+    "a payload in UTF-16": sealed(json.dumps(claims()).encode("utf-16")),
+    "a payload that is no text": sealed(b"\xff\xfe"),
+    "half a surrogate": sealed(claims(sub="\ud800")),
+    "a key of a list": sealed(claims(), b'{"alg":"EdDSA","typ":"at+jwt","kid":["k1"]}'),
+    "padding": sealed(claims()) + "==",
+    "a signature with a space": sealed(claims())[:-4] + " " + sealed(claims())[-4:],
+    "a signature with what base64url has not": sealed(claims())[:-4] + "!" + sealed(claims())[-4:],
+    "four parts": sealed(claims()) + ".",
     "changed payload": ".".join(
         [signed(claims()).split(".")[0], raw({}, claims(sub=str(new_id()))).split(".")[1], signed(claims()).split(".")[2]]
     ),
@@ -124,67 +168,155 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def verifier(auth: Auth, clock: Clock) -> TokenVerifier:
-    return TokenVerifier(SigningKeys(auth, clock), clock)
+async def keys(auth: Auth) -> SigningKeys:
+    keys = SigningKeys(auth)
+    await keys.refresh()
+    return keys
+
+
+@pytest.fixture
+def verifier(keys: SigningKeys, clock: Clock) -> TokenVerifier:
+    return TokenVerifier(keys, clock)
 
 
 async def test_a_token_of_auth_service_names_its_user_and_session(verifier: TokenVerifier) -> None:
-    token = await verifier.verify(signed(claims()))
+    token = verifier.verify(signed(claims()))
     assert (token.user_id, token.session_id) == (USER, SESSION)
 
 
 @pytest.mark.parametrize("name", FORGED)
 async def test_a_forged_token_is_refused_with_the_same_words(verifier: TokenVerifier, name: str) -> None:
     with pytest.raises(BadCredential) as refused:
-        await verifier.verify(FORGED[name])
+        verifier.verify(FORGED[name])
     assert refused.value.detail == BadCredential().detail
 
 
 async def test_a_remembered_token_ends_when_it_says(verifier: TokenVerifier, clock: Clock) -> None:
     text = signed(claims(exp=int(NOW.timestamp()) + 20))
-    await verifier.verify(text)
+    verifier.verify(text)
     clock.now += timedelta(seconds=20)
     with pytest.raises(BadCredential):
-        await verifier.verify(text)
+        verifier.verify(text)
 
 
-async def test_a_remembered_token_is_verified_again_after_its_key_was_withdrawn(
-    verifier: TokenVerifier, auth: Auth, clock: Clock
-) -> None:
-    await verifier.verify(signed(claims()))
-    auth.keys = {"k2": THEIRS.public_key()}
-    clock.now += timedelta(seconds=31)
-    await verifier.verify(signed(claims(), key=THEIRS, headers={"kid": "k2"}))
-    with pytest.raises(BadCredential):
-        await verifier.verify(signed(claims()))
-
-
-async def test_unknown_kids_do_not_keep_auth_service_busy(verifier: TokenVerifier, auth: Auth, clock: Clock) -> None:
-    for number in range(50):
+def test_every_spelling_of_a_signature_but_one_is_refused(verifier: TokenVerifier) -> None:
+    """86 characters hold 516 bits, of which the last four say nothing."""
+    text = sealed(claims())
+    verifier.verify(text)
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    others = [text[:-1] + letter for letter in alphabet if letter != text[-1]]
+    for other in others:
         with pytest.raises(BadCredential):
-            await verifier.verify(signed(claims(), headers={"kid": f"unknown-{number}"}))
-    assert auth.asked == 1
-    auth.keys["k3"] = THEIRS.public_key()
-    clock.now += timedelta(seconds=30)
-    await verifier.verify(signed(claims(), key=THEIRS, headers={"kid": "k3"}))
-    assert auth.asked == 2
+            verifier.verify(other)
 
 
-async def test_without_any_key_nobody_can_say(verifier: TokenVerifier, auth: Auth, clock: Clock) -> None:
+async def test_a_remembered_token_ends_with_its_key(verifier: TokenVerifier, auth: Auth, keys: SigningKeys) -> None:
+    verifier.verify(signed(claims()))
+    auth.keys = {"k2": THEIRS.public_key()}
+    await keys.refresh()
+    verifier.verify(signed(claims(), key=THEIRS, headers={"kid": "k2"}))
+    with pytest.raises(BadCredential):
+        verifier.verify(signed(claims()))
+
+
+async def test_the_keys_stay_in_force_while_auth_service_is_away(verifier: TokenVerifier, auth: Auth, keys: SigningKeys) -> None:
     auth.away = True
-    with pytest.raises(Unavailable):
-        await verifier.verify(signed(claims()))
+    await keys.refresh()
+    verifier.verify(signed(claims()))
     auth.away = False
-    clock.now += timedelta(seconds=1)
-    await verifier.verify(signed(claims()))
+    auth.keys = {}
+    await keys.refresh()
+    with pytest.raises(BadCredential):
+        verifier.verify(signed(claims()))
 
 
-async def test_a_failed_look_at_the_keys_answers_all_who_waited_for_it(verifier: TokenVerifier, auth: Auth) -> None:
+async def test_without_any_key_nobody_can_say(auth: Auth, clock: Clock) -> None:
     auth.away = True
-    waiting = [verifier.verify(signed(claims(), headers={"kid": f"new-{number}"})) for number in range(20)]
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-    assert all(isinstance(answer, Unavailable) for answer in answers)
-    assert auth.asked == 1
+    keys = SigningKeys(auth)
+    verifier = TokenVerifier(keys, clock)
+    await keys.refresh()
+    with pytest.raises(Unavailable):
+        verifier.verify(signed(claims()))
+    auth.away = False
+    await keys.refresh()
+    verifier.verify(signed(claims()))
+
+
+# ----- the look at auth-service, in the background
+
+
+@asynccontextmanager
+async def looking(keys: SigningKeys) -> AsyncIterator[None]:
+    task = asyncio.create_task(keys.run())
+    yield
+    assert not task.done()
+    await end_task(task)
+
+
+async def test_the_keys_are_looked_at_again_though_nobody_asks(auth: Auth) -> None:
+    keys = SigningKeys(auth, max_age_s=0.02, apart_s=0.01)
+
+    async def thrice() -> bool:
+        return auth.asked >= 3
+
+    async with looking(keys):
+        await until(thrice, what="three looks")
+
+
+async def test_unknown_kids_do_not_keep_auth_service_busy_and_none_waits(auth: Auth, clock: Clock) -> None:
+    """However many there are, they are answered without a look, and the one that follows is for all of them."""
+    keys = SigningKeys(auth, max_age_s=3600, apart_s=0.01)
+    await keys.refresh()
+    verifier = TokenVerifier(keys, clock)
+
+    async def looked_again() -> bool:
+        return auth.asked == 2
+
+    async with looking(keys):
+        for number in range(200):
+            with pytest.raises(BadCredential):
+                verifier.verify(signed(claims(), headers={"kid": f"unknown-{number}"}))
+        assert auth.asked == 1
+        await until(looked_again, what="one look")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert auth.asked == 2
+
+
+async def test_a_key_that_signs_unannounced_is_accepted_after_the_next_look(auth: Auth, clock: Clock) -> None:
+    """And forgers, who show unknown kids all the time, do not put that off."""
+    keys = SigningKeys(auth, max_age_s=3600, apart_s=0.01)
+    await keys.refresh()
+    verifier = TokenVerifier(keys, clock)
+    fresh = signed(claims(), key=THEIRS, headers={"kid": "k3"})
+
+    async def accepted() -> bool:
+        with pytest.raises(BadCredential):
+            verifier.verify(signed(claims(), headers={"kid": "forged"}))
+        with suppress(BadCredential):
+            return bool(verifier.verify(fresh))
+        return False
+
+    async with looking(keys):
+        assert not await accepted()
+        auth.keys["k3"] = THEIRS.public_key()
+        await until(accepted, every_s=0.001, what="the new key")
+
+
+async def test_a_failed_look_is_tried_again_soon(auth: Auth) -> None:
+    auth.away = True
+    keys = SigningKeys(auth, max_age_s=3600, apart_s=0.001)
+    await keys.refresh()
+
+    async def known() -> bool:
+        with suppress(Unavailable):
+            return keys.get("k1") is not None
+        return False
+
+    async with looking(keys):
+        assert not await known()
+        auth.away = False
+        await until(known, what="the keys")
 
 
 def test_a_credential_is_a_key_or_a_token_in_one_header() -> None:
@@ -204,6 +336,8 @@ def test_a_credential_is_a_key_or_a_token_in_one_header() -> None:
         ([], [b"Basic YTpi"]),
         ([], [b"Bearer"]),
         ([], [b"Bearer " + b"x" * 5000]),
+        ([], [KEY.encode()]),
+        ([], [b"Bearer " + KEY.encode() + b"\xa0"]),
         ([KEY[:-1].encode() + b"!"], []),
         ([b"\xff\xfe"], []),
     ],

@@ -28,7 +28,7 @@ from shared.limits.limiter import Limiter
 from shared.service import Shell, edge_app
 from shared.settings import load_settings
 from shared.store import open_store
-from shared.tasks import end_task
+from shared.tasks import end_task, log_failure
 
 __all__ = ["NAME", "create_app"]
 
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     plans = PlanWatcher(redis)
     market = MarketFacts()
     auth = AuthClient(clients[AUTH])
-    keys = SigningKeys(auth, shell.clock)
+    keys = SigningKeys(auth)
     callers = Callers(auth, TokenVerifier(keys, shell.clock), shell.clock)
     admission = Admission(Limiter(redis), plans, new_id)
     edge = Middleware(
@@ -83,11 +83,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             with serving_metrics(shell.metrics, settings.host, settings.metrics_port):
                 await plans.start(bus)
                 market.follow(bus)
-                follow_auth(bus, callers)
-                await keys.prefetch()
-                keeping = asyncio.create_task(admission.keep_slots())
+                follow_auth(bus, callers, keys)
+                await keys.refresh()
+                tasks = [asyncio.create_task(work) for work in (admission.keep_slots(), keys.run())]
+                for task in tasks:
+                    task.add_done_callback(log_failure)
                 yield
-                await end_task(keeping)
+                await asyncio.gather(*map(end_task, tasks))
 
     async def store() -> None:
         await redis.ping()

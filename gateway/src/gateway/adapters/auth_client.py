@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 from pydantic import BaseModel, ValidationError
@@ -27,6 +27,19 @@ class ResolveAnswer(BaseModel):
     session_id: str | None
     key_id: str | None
     expires_at: datetime | None
+
+
+class _PublicKey(BaseModel):
+    """What is read of a key, so that none of another kind gets in, nor the private half of one."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    kid: str
+    x: str
+
+
+class _KeySet(BaseModel):
+    keys: list[_PublicKey]
 
 
 def resolve_request(identity: Identity) -> dict[str, str | None]:
@@ -58,7 +71,8 @@ class AuthClient:
         if response.status_code != 200:
             raise Unavailable(f"auth-service answered {response.status_code}")
         try:
+            keys = _KeySet.model_validate_json(response.content).keys
             # the algorithm is ours to say, not the key's
-            return {key["kid"]: jwt.PyJWK(key, algorithm=ALGORITHM).key for key in response.json()["keys"]}
-        except (jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+            return {key.kid: jwt.PyJWK(key.model_dump(), algorithm=ALGORITHM).key for key in keys}
+        except (jwt.PyJWTError, ValueError) as error:
             raise Unavailable("auth-service's keys cannot be read") from error

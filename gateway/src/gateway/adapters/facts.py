@@ -1,6 +1,7 @@
-"""The facts a gateway follows: who is no longer what was resolved, and which bars are the newest."""
+"""The facts a gateway follows: who is no longer what was resolved, that tokens have new keys, and which bars are the newest."""
 
 from gateway.domain.callers import Callers
+from gateway.domain.tokens import SigningKeys
 from shared.events import DeliverPolicy, EventBus, Fact, Follower
 from shared.subjects import AUTH_STREAM, AUTH_SUBJECTS, BARS_SUBJECTS, MARKET_STREAM
 
@@ -10,15 +11,18 @@ _NEWS_ONLY = ("created", "registered")
 """Events that change nothing of what was resolved before; every other one, known here or not, evicts."""
 
 
-def follow_auth(bus: EventBus, callers: Callers) -> None:
+def follow_auth(bus: EventBus, callers: Callers, keys: SigningKeys) -> None:
     async def on_fact(fact: Fact) -> None:
         *_, noun, event, _version = fact.type.split(".")
-        if event not in _NEWS_ONLY:
+        if noun == "signing-key":
+            keys.look()
+        elif event not in _NEWS_ONLY:
             concerned = fact.data.get(f"{noun}_id")
             callers.evict(*([str(concerned)] if concerned else []))
 
     async def on_gap() -> None:
         callers.expire()
+        keys.look()
 
     bus.follow(AUTH_STREAM, [AUTH_SUBJECTS], on_fact, on_gap=on_gap)
 

@@ -127,7 +127,7 @@ class Edge:
     async def _authenticate(self, exchange: Exchange) -> Principal:
         try:
             credential = credential_of(exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization"))
-            identity = await self._callers.identify(credential)
+            identity = self._callers.identify(credential)
             principal = self._callers.known(identity)
             if principal is None:
                 await self._admission.check_address(exchange.client_ip)

@@ -47,11 +47,11 @@ class Callers:
         self._evictions = 0
         self._expired_before = _NEVER
 
-    async def identify(self, credential: ApiKey | BearerToken) -> Identity:
+    def identify(self, credential: ApiKey | BearerToken) -> Identity:
         """BadCredential for a token that is not valid; a key is not looked at yet."""
         if isinstance(credential, ApiKey):
             return Identity(key_sha256=credential.sha256)
-        token = await self._tokens.verify(credential.text)
+        token = self._tokens.verify(credential.text)
         return Identity(user_id=token.user_id, session_id=token.session_id)
 
     def known(self, identity: Identity) -> Principal | None:

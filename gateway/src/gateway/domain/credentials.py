@@ -29,7 +29,7 @@ def credential_of(api_key: Sequence[bytes], authorization: Sequence[bytes]) -> A
     if api_key:
         return _key(api_key[0].decode("latin-1"))
     scheme, _, text = authorization[0].decode("latin-1").partition(" ")
-    text = text.strip()
+    text = text.strip(" ")  # and no more: white space of other alphabets is a part of it
     if scheme.lower() != "bearer" or not text:
         raise BadCredential(_HOW)
     if text.startswith(PREFIX):

@@ -30,7 +30,7 @@ structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plai
 
 # ----- with pytest-xdist (`make test`): what each worker is given
 
-STACKS = ("machine", "e2e", "docs")
+STACKS = ("machine", "e2e", "docs", "security")
 """The folders of the tests that start everything, which keeps two cores busy for ten seconds: one at a time."""
 
 

@@ -60,7 +60,7 @@ class Stack:
     def key(self, tier: str) -> dict[str, str]:
         return {"X-API-Key": self.demo[f"KALPI_{tier.upper()}_KEY"]}
 
-    def kalpi(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def kalpi(self, *arguments: str, extra: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         """Runs the command as a user would, beside the running stack."""
         return subprocess.run(
             [ROOT / ".venv/bin/kalpi", *arguments],
@@ -69,7 +69,7 @@ class Stack:
             text=True,
             timeout=60,
             check=False,
-            env=_environment(self.home, {}),
+            env=_environment(self.home, extra or {}),
         )
 
     def output(self) -> str:

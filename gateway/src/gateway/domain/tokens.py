@@ -31,6 +31,9 @@ REMEMBERED_S = 30.0
 MOST_REMEMBERED = 10_000
 MAX_AGE_S = 30.0
 APART_S = 1.0
+FIRST_S = 0.1
+"""Between looks while no key is known at all, when auth-service starts together with the gateway."""
+
 _CLOCK_SKEW_S = 5.0
 _HEADER = {"alg", "typ", "kid"}
 _CLAIMS = ["iss", "aud", "sub", "sid", "jti", "iat", "exp"]
@@ -98,7 +101,7 @@ class SigningKeys:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._max_age_s - self._apart_s):
                         await self._wanted.wait()
-            await asyncio.sleep(self._apart_s)
+            await asyncio.sleep(min(FIRST_S, self._apart_s) if self._keys is None else self._apart_s)
             self._wanted.clear()
             await self.refresh()
 

@@ -14,13 +14,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.adapters.facts import follow_auth
+from gateway.domain.callers import Callers
 from gateway.domain.credentials import ApiKey, BearerToken, credential_of
 from gateway.domain.errors import BadCredential
 from gateway.domain.ports import Identity, Resolved
 from gateway.domain.tokens import SigningKeys, TokenVerifier
 from shared.api_keys import digest, new_api_key
 from shared.errors import Unavailable
+from shared.events import EventBus
 from shared.ids import new_id
+from shared.subjects import auth_subject
 from shared.tasks import end_task
 from tests.support.poll import until
 
@@ -301,6 +305,23 @@ async def test_a_key_that_signs_unannounced_is_accepted_after_the_next_look(auth
         assert not await accepted()
         auth.keys["k3"] = THEIRS.public_key()
         await until(accepted, every_s=0.001, what="the new key")
+
+
+async def test_the_fact_of_a_rotation_makes_it_look_and_evicts_nobody(auth: Auth, clock: Clock, bus: EventBus) -> None:
+    keys = SigningKeys(auth, max_age_s=3600, apart_s=0.01)
+    callers = Callers(auth, TokenVerifier(keys, clock), clock)
+    following = follow_auth(bus, callers, keys)
+
+    async def looked() -> bool:
+        return auth.asked > before and following.current
+
+    async with looking(keys):
+        before = auth.asked
+        await until(looked, what="a look after the facts were found")
+        before, evictions = auth.asked, callers._evictions
+        await bus.publish(auth_subject("signing-key", "rotated"), {})
+        await until(looked, what="a look after the fact")
+    assert callers._evictions == evictions
 
 
 async def test_a_failed_look_is_tried_again_soon(auth: Auth) -> None:

@@ -11,7 +11,7 @@ _NEWS_ONLY = ("created", "registered")
 """Events that change nothing of what was resolved before; every other one, known here or not, evicts."""
 
 
-def follow_auth(bus: EventBus, callers: Callers, keys: SigningKeys) -> None:
+def follow_auth(bus: EventBus, callers: Callers, keys: SigningKeys) -> Follower:
     async def on_fact(fact: Fact) -> None:
         *_, noun, event, _version = fact.type.split(".")
         if noun == "signing-key":
@@ -24,7 +24,7 @@ def follow_auth(bus: EventBus, callers: Callers, keys: SigningKeys) -> None:
         callers.expire()
         keys.look()
 
-    bus.follow(AUTH_STREAM, [AUTH_SUBJECTS], on_fact, on_gap=on_gap)
+    return bus.follow(AUTH_STREAM, [AUTH_SUBJECTS], on_fact, on_gap=on_gap)
 
 
 class MarketFacts:

@@ -71,7 +71,7 @@ bench-openbb: $(READY) ## measure: RSI of one's own candles, beside OpenBB, whic
 	@$(BIN)/python -m benchmarks.openbb
 
 .PHONY: bench-screener
-bench-screener: $(READY) ## measure: a screen of 5,000 symbols of 5 years, cold and warm
+bench-screener: $(READY) ## measure: a screen of 5,000 symbols of 5 years, cold and warm, and a scan for patterns
 	@$(BIN)/python -m benchmarks.screener
 
 .PHONY: openapi

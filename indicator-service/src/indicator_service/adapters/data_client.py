@@ -6,7 +6,7 @@ the next one: the call under way may have been answered before they came.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -59,7 +59,7 @@ class DataClient:
         if names is None or len(names) > _CHUNK:
             now = (await self.versions(interval)).of(names)
             names, missing = names or list(now.known), now.missing
-            held = {name: bars for name in names if (bars := self._fresh(asked, name, now.known.get(name))) is not None}
+            held = self._fresh(asked, names, now.known)
             names = [name for name in names if name not in held and name not in missing]
         else:
             held, missing = {}, {}
@@ -77,9 +77,11 @@ class DataClient:
             if under_way is not None:
                 await end_task(under_way)
 
-    def _fresh(self, asked: "_Asked", symbol: str, version: str | None) -> Bars | None:
-        bars = self._kept.get(asked.key(symbol))
-        return bars if bars is not None and bars.data_version == version and bars.has(asked.columns) else None
+    def _fresh(self, asked: "_Asked", names: Sequence[str], versions: Mapping[str, str]) -> dict[str, Bars]:
+        """What is kept of these and holds."""
+        get, key = self._kept.get, asked.key
+        kept = [(name, bars) for name in names if (bars := get(key(name))) is not None]
+        return {name: bars for name, bars in kept if bars.data_version == versions.get(name) and bars.has(asked.columns)}
 
     async def versions(self, interval: str) -> Versions:
         etag, before = self._versions.get(interval, (None, None))

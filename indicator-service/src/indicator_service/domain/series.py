@@ -37,7 +37,8 @@ class Bars:
         return len(self.date)
 
     def has(self, columns: Collection[str]) -> bool:
-        return all(len(getattr(self, name)) == len(self) for name in columns)
+        count = len(self.date)
+        return all(len(getattr(self, name)) == count for name in columns)
 
     def owns(self, series: Floats) -> bool:
         """Whether it is one of these columns itself: what they hold was let in as finite numbers alone."""

@@ -93,13 +93,15 @@ def tail(series: Numbers | Truths, count: int) -> Numbers | Truths:
 def output_of(outputs: Outputs, name: str, count: int | None = None) -> Floats | Truths:
     """One output, or a copy of its newest values alone. Infinities are still in it."""
     column: Any = outputs.columns[name]
-    rows = slice(None if count is None else -count, None)
     kind = column.dtype.kind
+    numbers: Floats
+    if kind == "f":
+        numbers = column if count is None else column[-count:].copy()
+        return numbers
+    rows = slice(None if count is None else -count, None)
     if kind == "b":
         return Truths.of(column[rows].copy(), outputs.unknown[name][rows])
-    numbers: Floats = column[rows] if kind == "f" and count is None else column[rows].astype(np.float64)
-    if kind == "f":
-        return numbers
+    numbers = column[rows].astype(np.float64)
     numbers[: max(0, outputs.begin - len(column) + len(numbers))] = np.nan
     return numbers
 

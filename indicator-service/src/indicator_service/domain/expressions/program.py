@@ -8,7 +8,6 @@ for each symbol, and all that follows runs once for all of them.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,7 +72,8 @@ class _Laid:
 
     @property
     def take(self) -> Callable[[Any], Any]:
-        return partial(tail, count=self.count) if self.output is None else partial(output_of, name=self.output, count=self.count)
+        count, output = self.count, self.output
+        return (lambda series: tail(series, count)) if output is None else lambda outputs: output_of(outputs, output, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Program:
         sheets = [(laid.source, laid.take, list[Any]()) for laid in self.plan.laid]
         for bars in many:
             for at, run, of_bars, arguments in alone:
-                given = [done[each] for each in arguments]
+                given = [done[each] for each in arguments] if arguments else ()
                 done[at] = run(bars, (), given) if of_bars else run(*given)
             for source, take, rows in sheets:
                 rows.append(take(done[source]))

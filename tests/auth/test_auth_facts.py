@@ -40,7 +40,7 @@ class Reader:
         self.seen.clear()
 
     def of(self, user_id: UUID) -> list[Fact]:
-        return [fact for fact in self.seen if fact.data["user_id"] == str(user_id)]
+        return [fact for fact in self.seen if fact.data.get("user_id") == str(user_id)]
 
     async def until_last_is(self, user_id: UUID, subject: str) -> list[Fact]:
         async def arrived() -> bool:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from auth_service.adapters.tokens import seed_of
-from kalpi_local.database import app_url
+from kalpi_local.database import embedded_urls
 from kalpi_local.secrets import Secrets
 from shared.settings import decode_key
 from tests.security.forging import Forge
@@ -29,7 +29,7 @@ async def account(client: httpx.AsyncClient) -> Account:
 @pytest.fixture
 def database_url(stack: Stack) -> str:
     """auth-service's own."""
-    return app_url(stack.state["urls"]["postgres"], "auth", Secrets(stack.home / "secrets.json"))
+    return embedded_urls(stack.state["urls"]["postgres"], "auth", Secrets(stack.home / "secrets.json")).app
 
 
 @pytest.fixture

@@ -172,11 +172,9 @@ class Database(Protocol):
 
     def outbox(self) -> AbstractAsyncContextManager[Outbox]:
         """A transaction as well, on the events of all tenants."""
+
     def ring(self) -> AbstractAsyncContextManager[RingTransaction]:
         """As `transaction`, on the ring of signing keys."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Commits at the end, rolls back when the body raises; Unavailable when the database does not answer."""
 
 
 class Hasher(Protocol):

@@ -78,6 +78,54 @@ async def test_the_owner_of_the_schema_needs_no_other_right_and_the_app_role_can
     assert await tables(empty_urls.owner) == TABLES
 
 
+async def test_rows_of_the_first_revision_are_given_their_tenants_and_go_back_as_they_were(empty_urls: DatabaseUrls) -> None:
+    """As the owner, whom the policies bind once they are there."""
+    await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
+    await asyncio.to_thread(downgrade, empty_urls.owner, "0001")
+    admin = await asyncpg.connect(empty_urls.admin)
+    await admin.execute(FIRST_ROWS)
+    before = await rows(admin)
+    for _ in range(2):
+        await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
+        after = await rows(admin)
+        for table, expected in before.items():
+            assert [{name: row[name] for name in expected[0]} for row in after[table]] == expected, table
+        of_user = {row["id"]: row["tenant_id"] for row in after["user_account"]}
+        of_session = {row["id"]: of_user[row["user_id"]] for row in after["session"]}
+        assert len(set(of_user.values())) == 2
+        for row in after["api_key"] + after["session"]:
+            assert row["tenant_id"] == of_user[row["user_id"]]
+        for row in after["refresh_token"]:
+            assert row["tenant_id"] == of_session[row["session_id"]]
+        settings = {(row["personal"], row["tier"], row["quota"], row["is_active"]) for row in after["tenant"]}
+        assert settings == {(True, None, "split", True)}
+        assert {row["tenant_role"] for row in after["user_account"]} == {"owner"}
+        await asyncio.to_thread(downgrade, empty_urls.owner, "0001")
+        assert await rows(admin) == before
+    assert await admin.fetch("SELECT 1 FROM pg_policy WHERE polrelid::regclass::text LIKE 'auth.%'") == []
+    assert await admin.fetch("SELECT 1 FROM pg_proc WHERE pronamespace = 'auth'::regnamespace") == []
+    await admin.close()
+
+
+FIRST_ROWS = """
+    INSERT INTO auth.tenant SELECT gen_random_uuid(), 'tenant of ' || n, now() FROM generate_series(1, 2) n;
+    INSERT INTO auth.user_account
+        SELECT gen_random_uuid(), id, name, name || '@example.com', 'hash', 'free', '{}', true, now(), now() FROM auth.tenant;
+    INSERT INTO auth.api_key
+        SELECT gen_random_uuid(), id, 'key', 'digest of ' || username, '…', now(), NULL, NULL FROM auth.user_account;
+    INSERT INTO auth.session SELECT gen_random_uuid(), id, now(), now(), NULL FROM auth.user_account, generate_series(1, 2);
+    INSERT INTO auth.refresh_token SELECT gen_random_uuid(), id, 'token of ' || id, now(), NULL FROM auth.session;
+    INSERT INTO auth.login_failure VALUES ('digest', 3, now());
+    INSERT INTO auth.audit_event (id, seq, occurred_at, noun, event, request_id, user_id, tenant_id, details)
+        SELECT gen_random_uuid(), NULL, now(), 'user', 'registered', '', id, tenant_id, '{}' FROM auth.user_account
+"""
+
+
+async def rows(connection: asyncpg.Connection) -> dict[str, list[dict[str, Any]]]:
+    found = {table: await connection.fetch(f"SELECT * FROM auth.{table} ORDER BY 1") for table in sorted(TABLES)}  # noqa: S608
+    return {table: [dict(row) for row in records] for table, records in found.items()}
+
+
 async def test_an_app_role_that_is_named_later_is_given_what_is_there(empty_urls: DatabaseUrls) -> None:
     await asyncio.to_thread(migrate, empty_urls.owner)
     connection = await asyncpg.connect(empty_urls.app)

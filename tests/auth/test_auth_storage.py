@@ -2,22 +2,35 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from auth_service.adapters.argon2 import Argon2Hasher
 from auth_service.adapters.postgres import PostgresDatabase
+from auth_service.api.dependencies import Services
+from auth_service.app import _services
+from auth_service.domain.accounts import NewUser
 from auth_service.domain.errors import AlreadyRegistered
 from auth_service.domain.model import AuditEvent, Origin, RefreshToken
+from shared.api_keys import digest as secret_digest
+from shared.clock import system_clock
 from shared.ids import new_id
 from tests.auth.auth_store import MONTH, NOW, Stored, digest, save, store_user
+from tests.auth.auth_world import settings_of
+
+T = TypeVar("T")
+
+
+def cheap_hasher() -> Argon2Hasher:
+    return Argon2Hasher(time_cost=1, memory_kib=8, parallelism=1, threads=1, waiting=1)
 
 
 @contextmanager
@@ -173,8 +186,8 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
     await database.lookups.session(stored.user.id, stored.session.id, NOW)
     await database.lookups.tenant_of_user(stored.user.id)
     await database.lookups.tenant_of_token(stored.token.token_sha256)
-    await database.lookups.users(before=None, limit=10)
-    await database.lookups.users(before=stored.user.id, limit=10)
+    await database.listings.users(before=None, limit=10)
+    await database.listings.users(before=stored.user.id, limit=10)
     await database.failures.get("key")
     await database.failures.count("key", NOW, forget_after=MONTH)
     await database.failures.clear("key")
@@ -244,10 +257,50 @@ async def test_a_page_or_a_batch_is_one_statement_however_long_it_is(
             assert len(sent) == 2
             await tx.api_keys.page(stored.user.id, before=None, limit=100)
             assert len(sent) == 3
-        await database.lookups.users(before=None, limit=100)
+        await database.listings.users(before=None, limit=100)
         assert len(sent) == 4
         async with database.outbox() as outbox:
             taken = await outbox.take(1000)
             assert len(sent) == 6, "the lock, and the rows"
             await outbox.mark_published(taken)
             assert len(sent) == 7
+
+
+async def test_no_operation_sends_more_statements_where_there_are_more_rows(
+    database: PostgresDatabase, engine: AsyncEngine, database_url: str, nats_url: str
+) -> None:
+    async with cheap_hasher() as hasher:
+        services = _services(settings_of(database_url, nats_url), database, hasher, system_clock)
+        counts = [await statements_of_a_life(services, engine, many) for many in (1, 6)]
+    assert counts[0] == counts[1]
+    assert max(counts[0].values()) <= 9, counts
+
+
+async def statements_of_a_life(services: Services, engine: AsyncEngine, many: int) -> dict[str, int]:
+    """By operation, of a user with so many sessions and keys."""
+    origin, password = Origin(None), "correct horse battery"
+    name = f"u{new_id().hex[8:]}"
+    counts: dict[str, int] = {}
+
+    async def counted(operation: str, work: Awaitable[T]) -> T:
+        with statements(engine) as sent:
+            result = await work
+        counts[operation] = len(sent)
+        return result
+
+    user = await counted("register", services.accounts.register(NewUser(name, f"{name}@example.com", password), origin))
+    grant = await counted("login", services.sessions.login(name, password, origin))
+    secret, _ = await counted("create a key", services.keys.create(user.owner, "", None, origin))
+    for _ in range(many):
+        await services.sessions.login(name, password, origin)
+        await services.keys.create(user.owner, "", None, origin)
+    await counted("login again", services.sessions.login(name, password, origin))
+    await counted("refresh", services.sessions.refresh(grant.refresh_token, origin))
+    await counted("resolve", services.resolver.api_key(secret_digest(secret)))
+    await counted("list keys", services.keys.list(user.owner, before=None, limit=100))
+    await counted("list users", services.accounts.list(before=None, limit=100))
+    await counted("log out everywhere", services.sessions.logout_all(user.owner, origin))
+    for _ in range(many):
+        await services.sessions.login(name, password, origin)
+    await counted("change the password", services.accounts.change_password(user.owner, password, f"{password} 2", origin))
+    return counts

@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     settings = settings or load_settings(Settings)
     shell = Shell.of(NAME, settings, clock)
     written = asyncio.Event()
-    database = database_of(settings, written)
+    database = database_of(settings, written, clock)
     hasher = hasher_of(settings)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
     facts = AuthFacts(bus)
@@ -62,13 +62,16 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
             await asyncio.gather(*map(end_task, tasks))
 
     checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check, "signing-keys": ring.check}
+    if settings.replica_url is not None:
+        checks["replica"] = database.check_replica
     routers = [accounts.router, sessions.router, api_keys.router, admin_users.router, internal.internal, internal.well_known]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
 
-def database_of(settings: Settings, written: asyncio.Event) -> PostgresDatabase:
+def database_of(settings: Settings, written: asyncio.Event, clock: Clock = system_clock) -> PostgresDatabase:
     url = settings.database_url.get_secret_value()
-    return PostgresDatabase.open(url, written, service=NAME, pool_size=settings.pool_size)
+    replica_url = settings.replica_url.get_secret_value() if settings.replica_url is not None else None
+    return PostgresDatabase.open(url, written, service=NAME, pool_size=settings.pool_size, replica_url=replica_url, clock=clock)
 
 
 def hasher_of(settings: Settings) -> Argon2Hasher:

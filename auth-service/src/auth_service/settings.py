@@ -40,4 +40,5 @@ class Settings(ServiceSettings):
     hashing_waiting: int = Field(default=16, ge=0)
     pool_size: int = Field(default=10, ge=2)
     database_url: PostgresUrl = Field(validation_alias="DATABASE_URL")
+    replica_url: PostgresUrl | None = Field(default=None, validation_alias="DATABASE_REPLICA_URL")
     nats_url: NatsUrl = Field(validation_alias="NATS_URL")

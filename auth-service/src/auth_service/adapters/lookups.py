@@ -8,12 +8,13 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, DateTime, FunctionElement, Integer, Select, Text, Uuid, column, func, literal, select
 
+from auth_service.adapters.replica import Replicated
 from auth_service.adapters.tables import user_account
 from auth_service.adapters.users import user_of
 from auth_service.domain.model import Resolved, User, UserEntry
 from shared.postgres import Begin
 
-__all__ = ["PostgresLookups", "rows_of"]
+__all__ = ["PostgresListings", "PostgresLookups", "rows_of"]
 
 _RESOLVED = (
     *(column(name, Uuid) for name in ("user_id", "tenant_id", "session_id", "key_id")),
@@ -51,12 +52,6 @@ class PostgresLookups:
     async def tenant_of_token(self, token_sha256: str) -> UUID | None:
         return await self._tenant(func.auth.tenant_of_token(literal(token_sha256, Text), type_=Uuid))
 
-    async def users(self, *, before: UUID | None, limit: int) -> list[UserEntry]:
-        statement = rows_of(func.auth.user_page(literal(before, Uuid), literal(limit, Integer)), _ENTRY)
-        async with self._begin() as connection:
-            rows = (await connection.execute(statement)).mappings()
-        return [UserEntry(**{**row, "roles": tuple(row["roles"])}) for row in rows]
-
     async def _resolved(self, function: FunctionElement[Any]) -> Resolved | None:
         async with self._begin() as connection:
             row = (await connection.execute(rows_of(function, _RESOLVED))).mappings().one_or_none()
@@ -65,6 +60,16 @@ class PostgresLookups:
     async def _tenant(self, function: ColumnElement[UUID | None]) -> UUID | None:
         async with self._begin() as connection:
             return (await connection.execute(select(function))).scalar_one()
+
+
+class PostgresListings:
+    def __init__(self, replicated: Replicated) -> None:
+        self._replicated = replicated
+
+    async def users(self, *, before: UUID | None, limit: int) -> list[UserEntry]:
+        statement = rows_of(func.auth.user_page(literal(before, Uuid), literal(limit, Integer)), _ENTRY)
+        rows = await self._replicated.fetch(statement)
+        return [UserEntry(**{**row, "roles": tuple(row["roles"])}) for row in rows]
 
 
 def _time(moment: datetime) -> ColumnElement[datetime]:

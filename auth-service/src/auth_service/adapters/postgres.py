@@ -14,10 +14,12 @@ from auth_service.adapters import isolation
 from auth_service.adapters.api_keys import PostgresApiKeys
 from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox
 from auth_service.adapters.failures import PostgresFailures
-from auth_service.adapters.lookups import PostgresLookups
+from auth_service.adapters.lookups import PostgresListings, PostgresLookups
+from auth_service.adapters.replica import Replicated
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.signing_keys import PostgresSigningKeys
 from auth_service.adapters.users import PostgresUsers
+from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
 from shared.postgres import check_engine, open_engine, statement
 from shared.postgres import transaction as begun
@@ -26,6 +28,7 @@ __all__ = ["PostgresDatabase", "PostgresRingTransaction", "PostgresTransaction"]
 
 _COMMAND_S = 5.0
 _AWAY = "the user database does not answer"
+_REPLICA_AWAY = "its replica does not answer"
 
 
 class PostgresTransaction:
@@ -48,35 +51,57 @@ class PostgresDatabase:
     Everything is Unavailable when the database does not answer, cannot be written to, or rolled a transaction back by itself.
     """
 
-    def __init__(self, engine: AsyncEngine, written: asyncio.Event) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        written: asyncio.Event,
+        *,
+        replica: AsyncEngine | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
         self._engine = engine
+        self._replica = replica
         self._written = written
         self._begin = partial(begun, engine, away=_AWAY)
-        self.lookups = PostgresLookups(partial(statement, engine, away=_AWAY))
+        once = partial(statement, engine, away=_AWAY)
+        self.lookups = PostgresLookups(once)
+        self.listings = PostgresListings(
+            Replicated(once, partial(statement, replica, away=_REPLICA_AWAY) if replica is not None else None, clock)
+        )
         self.failures = PostgresFailures(self._begin)
 
     @classmethod
-    def open(cls, url: str, written: asyncio.Event, *, service: str, pool_size: int) -> Self:
+    def open(
+        cls,
+        url: str,
+        written: asyncio.Event,
+        *,
+        service: str,
+        pool_size: int,
+        replica_url: str | None = None,
+        clock: Clock = system_clock,
+    ) -> Self:
         """Every connection's role is looked at before it is used."""
-        engine = open_engine(
-            url, service=service, pool_size=pool_size, command_timeout_s=_COMMAND_S, accept=isolation.require_bound
+        opened = partial(
+            open_engine, service=service, pool_size=pool_size, command_timeout_s=_COMMAND_S, accept=isolation.require_bound
         )
-        return cls(engine, written)
+        return cls(opened(url), written, replica=opened(replica_url) if replica_url else None, clock=clock)
 
     async def __aenter__(self) -> Self:
         """RoleNotBound at once; a database that is away may come."""
-        try:
-            async with self._begin():
-                pass
-        except isolation.RoleNotBound:
-            await self._engine.dispose()
-            raise
-        except Unavailable:
-            pass
+        for engine in self._engines():
+            try:
+                async with statement(engine, away=_AWAY):
+                    pass
+            except isolation.RoleNotBound:
+                await self._dispose()
+                raise
+            except Unavailable:
+                continue
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._engine.dispose()
+        await self._dispose()
 
     @asynccontextmanager
     async def transaction(self, tenant_id: UUID) -> AsyncIterator[PostgresTransaction]:
@@ -103,3 +128,15 @@ class PostgresDatabase:
     async def check(self) -> None:
         """For health: raises when Postgres does not answer."""
         await check_engine(self._engine)
+
+    async def check_replica(self) -> None:
+        """As `check`; well where there is none."""
+        if self._replica is not None:
+            await check_engine(self._replica)
+
+    def _engines(self) -> list[AsyncEngine]:
+        return [engine for engine in (self._engine, self._replica) if engine is not None]
+
+    async def _dispose(self) -> None:
+        for engine in self._engines():
+            await engine.dispose()

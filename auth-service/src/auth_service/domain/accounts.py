@@ -73,7 +73,7 @@ class Accounts:
         return await self._database.lookups.by_login(username)
 
     async def list(self, *, before: UUID | None, limit: int) -> Sequence[UserEntry]:
-        return await self._database.lookups.users(before=before, limit=limit)
+        return await self._database.listings.users(before=before, limit=limit)
 
     async def owner(self, user_id: UUID) -> Owner:
         """For whoever may ask about users of any tenant; NoSuchUser."""

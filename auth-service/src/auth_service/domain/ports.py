@@ -19,6 +19,7 @@ __all__ = [
     "FailureCounts",
     "Failures",
     "Hasher",
+    "Listings",
     "Lookups",
     "Outbox",
     "RingTransaction",
@@ -130,7 +131,7 @@ class Transaction(Protocol):
 
 
 class Lookups(Protocol):
-    """Everything that is read before the tenant is known, or of all tenants. Each is one statement of its own."""
+    """Whatever is asked before the tenant is known. Each is one statement of its own."""
 
     async def by_login(self, name: str) -> User | None:
         """By e-mail address where the name has an @, which no user name has, else by user name."""
@@ -143,6 +144,10 @@ class Lookups(Protocol):
 
     async def tenant_of_token(self, token_sha256: str) -> UUID | None:
         """Of a refresh token."""
+
+
+class Listings(Protocol):
+    """Pages for administrators, of all tenants: they may lag behind what was written, for a replica may give them."""
 
     async def users(self, *, before: UUID | None, limit: int) -> list[UserEntry]:
         """Newest first; those older than `before`."""
@@ -162,6 +167,8 @@ class Database(Protocol):
 
     @property
     def lookups(self) -> Lookups: ...
+    @property
+    def listings(self) -> Listings: ...
 
     @property
     def failures(self) -> FailureCounts:

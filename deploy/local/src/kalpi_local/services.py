@@ -28,7 +28,11 @@ __all__ = [
 
 METRICS_PORT = 9080
 _MOST_WORKERS = 64
-_COMMON = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_ADMIN_URL", "REDIS_URL", "NATS_URL")
+_COMMON = (
+    *(f"DATABASE_{role}URL" for role in ("", "OWNER_", "ADMIN_", "REPLICA_")),
+    "REDIS_URL",
+    "NATS_URL",
+)
 _READY = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 

@@ -69,5 +69,11 @@ class Wiring:
             others = [other for other in SERVICES if other is not GATEWAY]
             return {f"GATEWAY_{other.prefix}_URLS": self._service_url(other.name) for other in others}
         if service is AUTH:
-            return {"AUTH_SIGNING_KEY": self._secrets.signing_key, "AUTH_REFRESH_KEY": self._secrets.refresh_key}
+            keys = {"AUTH_SIGNING_KEY": self._secrets.signing_key, "AUTH_REFRESH_KEY": self._secrets.refresh_key}
+            return {**keys, **self._replica()}
         return {}
+
+    def _replica(self) -> dict[str, str]:
+        """The operator's; our own Postgres has none."""
+        url = self._environ.get("DATABASE_REPLICA_URL") if "DATABASE_URL" not in self._servers else None
+        return {"DATABASE_REPLICA_URL": url} if url else {}

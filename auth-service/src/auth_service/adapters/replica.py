@@ -1,0 +1,44 @@
+"""Reads that tolerate lag, from a replica while it answers."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping, Select
+
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.postgres import Begin
+
+__all__ = ["Replicated"]
+
+REST = timedelta(seconds=10)
+"""How long a replica that did not answer is not asked, so that not every read waits for it first."""
+
+
+class Replicated:
+    """Without a replica, everything is read from the primary."""
+
+    def __init__(self, primary: Begin, replica: Begin | None, clock: Clock) -> None:
+        self._primary = primary
+        self._replica = replica
+        self._clock = clock
+        self._rests_until: datetime | None = None
+
+    async def fetch(self, statement: Select[Any]) -> Sequence[RowMapping]:
+        """Whole: a replica that fails half way has then given nothing. Unavailable when the primary does not answer either."""
+        if self._replica is not None and not self._rests():
+            try:
+                return await _fetch(self._replica, statement)
+            except Unavailable:
+                self._rests_until = self._clock() + REST
+        return await _fetch(self._primary, statement)
+
+    def _rests(self) -> bool:
+        return self._rests_until is not None and self._clock() < self._rests_until
+
+
+async def _fetch(begin: Begin, statement: Select[Any]) -> Sequence[RowMapping]:
+    async with begin() as connection:
+        rows: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
+    return rows

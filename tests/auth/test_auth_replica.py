@@ -61,10 +61,10 @@ async def test_a_replica_that_fails_is_left_alone_for_a_while(engine: AsyncEngin
 
     reads = Replicated(partial(statement, engine, away="away"), replica, clock)
     for _ in range(3):
-        assert [dict(row) for row in await reads.fetch(select(literal(1).label("one")))] == [{"one": 1}]
+        assert [dict(row) for row in await reads.fetch(select(literal(1).label("one")), {})] == [{"one": 1}]
     assert len(asked) == 1, "not before each read"
     clock.forward(seconds=10)
-    await reads.fetch(select(literal(1)))
+    await reads.fetch(select(literal(1)), {})
     assert len(asked) == 2
 
 

@@ -8,7 +8,7 @@ Migrations write policies and functions with this module, and every transaction 
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, func, literal, select
+from sqlalchemy import Text, bindparam, func, literal, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import Unavailable
@@ -18,6 +18,8 @@ __all__ = ["RoleNotBound", "definer", "enter", "isolated", "released", "require_
 _SETTING = "kalpi.tenant"
 # a setting of a transaction that has ended is '' and not NULL to the next one of its session
 _TENANT = f"NULLIF(current_setting('{_SETTING}', true), '')::uuid"
+
+_ENTER = select(func.set_config(literal(_SETTING, Text), bindparam("tenant", type_=Text), true()))
 
 
 class RoleNotBound(Unavailable):
@@ -52,7 +54,7 @@ async def require_bound(connection: Any) -> None:
 
 async def enter(connection: AsyncConnection, tenant_id: UUID) -> None:
     """Of this transaction alone: set for the session, it would be there for whoever is given the connection next."""
-    await connection.execute(select(func.set_config(literal(_SETTING, Text), literal(str(tenant_id), Text), True)))  # noqa: FBT003 - SQL's
+    await connection.execute(_ENTER, {"tenant": str(tenant_id)})
 
 
 def definer(signature: str, returns: str, body: str, *, volatility: str = "STABLE") -> list[str]:

@@ -1,6 +1,6 @@
 """Reads that tolerate lag, from a replica while it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,20 +25,20 @@ class Replicated:
         self._clock = clock
         self._rests_until: datetime | None = None
 
-    async def fetch(self, statement: Select[Any]) -> Sequence[RowMapping]:
+    async def fetch(self, statement: Select[Any], given: Mapping[str, Any]) -> Sequence[RowMapping]:
         """Whole: a replica that fails half way has then given nothing. Unavailable when the primary does not answer either."""
         if self._replica is not None and not self._rests():
             try:
-                return await _fetch(self._replica, statement)
+                return await _fetch(self._replica, statement, given)
             except Unavailable:
                 self._rests_until = self._clock() + REST
-        return await _fetch(self._primary, statement)
+        return await _fetch(self._primary, statement, given)
 
     def _rests(self) -> bool:
         return self._rests_until is not None and self._clock() < self._rests_until
 
 
-async def _fetch(begin: Begin, statement: Select[Any]) -> Sequence[RowMapping]:
+async def _fetch(begin: Begin, statement: Select[Any], given: Mapping[str, Any]) -> Sequence[RowMapping]:
     async with begin() as connection:
-        rows: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
+        rows: Sequence[RowMapping] = (await connection.execute(statement, given)).mappings().all()
     return rows

@@ -19,7 +19,7 @@ from tests.auth.auth_store import NOW, Stored, audit_event, digest, save, store_
 from tests.auth.auth_world import running_world, settings_of
 
 OF_TENANTS = {"tenant": "id"} | dict.fromkeys(("user_account", "api_key", "session", "refresh_token", "audit_event"), "tenant_id")
-OF_NOBODY = {"login_failure", "alembic_version"}
+OF_NOBODY = {"login_failure", "signing_key", "alembic_version"}
 each_table = pytest.mark.parametrize("table", OF_TENANTS)
 FUNCTIONS = {
     "login_of",

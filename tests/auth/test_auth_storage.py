@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from auth_service.adapters.argon2 import Argon2Hasher
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.api.dependencies import Services
-from auth_service.app import _services
+from auth_service.app import _services, _tokens
 from auth_service.domain.accounts import NewUser
 from auth_service.domain.errors import AlreadyRegistered
 from auth_service.domain.model import AuditEvent, Origin, RefreshToken
+from auth_service.domain.rotating import RingReader
 from shared.api_keys import digest as secret_digest
 from shared.clock import system_clock
 from shared.ids import new_id
@@ -269,8 +270,11 @@ async def test_a_page_or_a_batch_is_one_statement_however_long_it_is(
 async def test_no_operation_sends_more_statements_where_there_are_more_rows(
     database: PostgresDatabase, engine: AsyncEngine, database_url: str, nats_url: str
 ) -> None:
+    settings = settings_of(database_url, nats_url)
+    tokens = _tokens(settings, system_clock)
+    await RingReader(database, tokens.use, system_clock).read()
     async with cheap_hasher() as hasher:
-        services = _services(settings_of(database_url, nats_url), database, hasher, system_clock)
+        services = _services(settings, database, hasher, tokens, system_clock)
         counts = [await statements_of_a_life(services, engine, many) for many in (1, 6)]
     assert counts[0] == counts[1]
     assert max(counts[0].values()) <= 9, counts

@@ -36,8 +36,9 @@ def many_of(content: bytes) -> Sent:
     head = orjson.loads(content[_WORD : _WORD + length])
     numbers = np.frombuffer(content, np.int64, offset=_WORD + length)
     dates, days, moments = head["dates"], numbers.view("datetime64[D]"), numbers.view("datetime64[s]")
-    block = numbers[dates:].view(np.float64).reshape(len(head["columns"]), -1)
-    columns = dict(zip(head["columns"], block, strict=True))
+    # split, not reshaped: there may be no column at all
+    blocks = np.split(numbers[dates:].view(np.float64), len(head["columns"])) if head["columns"] else []
+    columns = dict(zip(head["columns"], blocks, strict=True))
     bars: dict[str, Bars] = {}
     first = 0
     for told in head["symbols"]:

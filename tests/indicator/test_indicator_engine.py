@@ -1,5 +1,6 @@
 """Values and rows: TA-Lib's to the last bit, the same whatever the range, the page, the order or the format."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from indicator_service.domain.request import Parameters, parse_request
 from indicator_service.domain.rows import json_rows, table_columns
 from shared.formats import table_of
 from shared.limits.history import HistoryWindow
-from tests.indicator.samples import any_parameters, defaults, part, rows_of, sample, seeded, ta_lib
+from tests.indicator.samples import any_parameters, bars_of, defaults, part, rows_of, sample, seeded, ta_lib
 from tests.support.sample import SYMBOLS
 
 COLUMNS = ("open", "high", "low", "close")
@@ -31,6 +32,17 @@ def test_values_are_ta_libs_to_the_last_bit(symbol: str) -> None:
             for name, expected in zip(indicator.outputs, ta_lib(parameters, bars), strict=True):
                 assert outputs.columns[name].dtype == expected.dtype
                 np.testing.assert_array_equal(outputs.columns[name], expected, err_msg=f"{parameters}")
+
+
+@pytest.mark.parametrize("series_type", ["hl2", "hlc3", "hlcc4", "ohlc4"])
+def test_a_made_column_that_is_too_large_for_a_number_is_a_hole(series_type: str) -> None:
+    prices = np.ones(12)
+    prices[3] = 1e308
+    bars = bars_of(np.datetime64("2020-01-01") + np.arange(12), open=prices, high=prices, low=prices, close=prices, volume=prices)
+    sma = Parameters(CATALOGUE["sma"], {"time_period": 2}, (series_type,))
+    values = sma.computed(bars).columns["value"].tolist()
+    assert [at for at, value in enumerate(values) if math.isnan(value)] == [0, 3, 4]
+    assert {value for value in values if not math.isnan(value)} == {1.0}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

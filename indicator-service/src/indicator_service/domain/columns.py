@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from talib import _ta_lib
 
 from indicator_service.domain.series import Bars, Floats
@@ -22,10 +23,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def column_of(bars: Bars, name: str) -> Floats:
-    """One value for each bar."""
+    """One value for each bar; NaN where it is too large for one, as in expressions."""
     if name not in _DERIVED:
         column: Floats = getattr(bars, name)
         return column
     function, names = _DERIVED[name]
     derived: Floats = function(*(getattr(bars, each) for each in names))
+    derived[np.isinf(derived)] = np.nan
     return derived

@@ -13,6 +13,8 @@ from redis.asyncio import Redis
 from indicator_service.adapters import kept_results
 from indicator_service.adapters.kept_results import RedisResults
 from indicator_service.app import NAME
+from indicator_service.domain import results as domain_results
+from indicator_service.domain.catalogue import edition_of
 from indicator_service.domain.results import ALL, ResultKey, Results, TimesToLive, version_of_many
 from shared.clock import system_clock
 from shared.events import EventBus
@@ -193,6 +195,19 @@ async def test_a_store_that_is_away_only_slows_and_is_counted() -> None:
             await results.put(key("IBM", "a"), b"answer", 60)
     told = metrics.render()[0].decode()
     assert 'kalpi_indicator_results_total{outcome="failure"} 1.0' in told, "after the first nobody waits for it again"
+
+
+async def test_a_release_that_computes_otherwise_finds_no_answer_of_the_one_before(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/api/v1/indicators/cci?symbol=IBM&time_period=1400&limit=50000"
+    app.state.results.min_cost_s = 0
+    await client.get(path)
+    assert (await client.get(f"{path}&explain=true")).json()["cached"] is True
+    monkeypatch.setattr(domain_results, "EDITION", edition_of({"named.toml": "", "overlay.toml": ""}))
+    assert (await client.get(f"{path}&explain=true")).json()["cached"] is False
+    texts = {"named.toml": "[a]", "overlay.toml": "[b]"}
+    assert len({edition_of({**texts, **changed}) for changed in ({}, {"named.toml": "[c]"}, {"overlay.toml": "[c]"})}) == 3
 
 
 async def test_explain_says_whether_the_answer_is_kept(client: httpx.AsyncClient, app: FastAPI) -> None:

@@ -130,7 +130,7 @@ class Scope:
         wanted, page = self.request.wanted, self.page
         rows = (page.first, page.end, page.order, page.next_cursor, wanted.include_ohlc)
         window = (self.tier, self.window.earliest, self.window.clamped)
-        fields = f"{ENGINE} {self.request.identity} {rows} {window} {written}"
+        fields = f"{self.request.identity} {rows} {window} {written}"
         return ResultKey(self.bars.symbol, self.request.name, fields, self.bars.data_version)
 
     def work(self, written: str) -> object:

@@ -1,10 +1,14 @@
 """The catalogue: TA-Lib's own description of each function, `overlay.toml` for what that lacks, and `named.toml` beyond it."""
 
 import difflib
+import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from importlib.metadata import version
 from typing import Any
+
+import talib
 
 from indicator_service.domain.engine import TalibCall
 from indicator_service.domain.errors import UnknownIndicator
@@ -14,6 +18,7 @@ from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES, FunctionInf
 
 __all__ = [
     "CATALOGUE",
+    "EDITION",
     "FUNCTIONS_BY_NAME",
     "NAMED",
     "SERIES_PARAMETERS",
@@ -22,10 +27,14 @@ __all__ = [
     "Order",
     "Parameter",
     "Value",
+    "edition_of",
     "find",
 ]
 
-_OVERLAY: Mapping[str, Any] = tomllib.loads(resources.files(__package__).joinpath("overlay.toml").read_text(encoding="utf-8"))
+_TEXTS = {
+    name: resources.files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("overlay.toml", "named.toml")
+}
+_OVERLAY: Mapping[str, Any] = tomllib.loads(_TEXTS["overlay.toml"])
 _NO_COLUMN = {"periods": "close"}
 """What TA-Lib takes from a column that bars do not have: MAVP's second series."""
 
@@ -78,10 +87,20 @@ TALIB: Mapping[str, Indicator] = {
     name.lower(): _entry(info, _OVERLAY["functions"][name]) for name, info in sorted(FUNCTIONS.items())
 }
 NAMED: Mapping[str, Indicator] = {
-    indicator.name: indicator for indicator in shipped(_by_any_name(TALIB.values()), _OVERLAY["parameter_aliases"])
+    indicator.name: indicator
+    for indicator in shipped(_TEXTS["named.toml"], _by_any_name(TALIB.values()), _OVERLAY["parameter_aliases"])
 }
 CATALOGUE: Mapping[str, Indicator] = dict(sorted({**TALIB, **NAMED}.items()))
 FUNCTIONS_BY_NAME: Functions = _by_any_name(CATALOGUE.values())
+
+
+def edition_of(texts: Mapping[str, str]) -> str:
+    """Another one for every release, library or definition that may give other values."""
+    told = (version("kalpi-indicator-service"), talib.__version__, sorted(texts.items()))
+    return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
+
+
+EDITION = edition_of(_TEXTS)
 
 
 def find(name: str) -> Indicator:

@@ -4,7 +4,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -134,10 +133,10 @@ def named_indicator(
     )
 
 
-def shipped(functions: Functions, aliases_of: Mapping[str, Sequence[str]]) -> list[Indicator]:
-    """Those of `named.toml`, made of the functions and of those before them; `aliases_of` a parameter, by its name."""
-    document = tomllib.loads(resources.files(__package__).joinpath("named.toml").read_text(encoding="utf-8"))
-    return [_shipped(name, entry, functions, aliases_of) for name, entry in document.items()]
+def shipped(text: str, functions: Functions, aliases_of: Mapping[str, Sequence[str]]) -> list[Indicator]:
+    """Those of `named.toml`, which has the `text`, made of the functions and of those before them; `aliases_of` a parameter, by its
+    name."""
+    return [_shipped(name, entry, functions, aliases_of) for name, entry in tomllib.loads(text).items()]
 
 
 def _shipped(name: str, entry: Mapping[str, Any], functions: Functions, aliases_of: Mapping[str, Sequence[str]]) -> Indicator:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from indicator_service.domain.catalogue import EDITION
+
 __all__ = ["ALL", "ResultKey", "ResultStore", "Results", "TimesToLive", "digest_of", "version_of_many"]
 
 _REMEMBERED = 4096
@@ -20,8 +22,8 @@ ALL = "*"
 
 @dataclass(frozen=True, slots=True)
 class ResultKey:
-    """`fields` is every field of the request as it was resolved; two answers of one key are the same bytes. Of an answer that
-    rests on many symbols, `symbol` is ALL, and the version is `version_of_many`."""
+    """`fields` is every field of the request as it was resolved; two answers of one key are the same bytes, and those of another
+    release are of other keys. Of an answer that rests on many symbols, `symbol` is ALL, and the version is `version_of_many`."""
 
     symbol: str
     name: str
@@ -30,7 +32,7 @@ class ResultKey:
 
     @property
     def text(self) -> str:
-        return f"indicator:{self.symbol}:{self.name}:{digest_of(self.fields)}:{self.data_version}"
+        return f"indicator:{self.symbol}:{self.name}:{digest_of(f'{EDITION} {self.fields}')}:{self.data_version}"
 
 
 def version_of_many(versions: Mapping[str, str], missing: Mapping[str, str]) -> str:

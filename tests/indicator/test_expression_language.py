@@ -18,6 +18,7 @@ from indicator_service.domain.expressions.arrays import both, either, inverted
 from indicator_service.domain.expressions.builtins import BUILT_INS
 from indicator_service.domain.expressions.expression import MOST_LOOKBACK
 from indicator_service.domain.expressions.syntax import MOST_DEPTH, grammar
+from indicator_service.domain.expressions.tree import extent_of, with_source
 from indicator_service.domain.outputs import Outputs, Truths
 from indicator_service.domain.series import Bars
 from tests.indicator.expression_trees import Interpreter, numbers, truths
@@ -315,6 +316,16 @@ def test_a_day_begins_where_the_exchange_is() -> None:
     bars = Bars("X", "v1", moments, close=close, zone="America/New_York", **columns)
     assert values("from_date(close, '2020-01-07')", bars) == [None, 2, 3]
     assert read("from_date(close, '2020-01-08')").newest([bars]) == [None]
+
+
+@pytest.mark.parametrize(
+    "text", ["source", "close", "sma(source, 3) + source[-1] * 2", "where(source > low, -source, highest(high, 3))"]
+)
+@pytest.mark.parametrize("series", ["close", "rsi(14)", "high - low * 2"])
+def test_the_extent_of_what_a_source_is_put_in_is_known_before(text: str, series: str) -> None:
+    root = expression_of(text, FUNCTIONS_BY_NAME, source=True).root
+    given = expression_of(series, FUNCTIONS_BY_NAME).root
+    assert extent_of(root, extent_of(given)) == extent_of(with_source(root, given))
 
 
 def test_a_constant_is_a_series_of_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,10 +14,14 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from gateway.app import create_app as create_gateway
+from indicator_service.api import expressions
 from indicator_service.api.custom_schemas import CustomAnswer
 from indicator_service.api.schemas import CatalogueAnswer, IndicatorAnswer
 from indicator_service.app import create_app
 from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME
+from indicator_service.domain.evaluation import validation
+from indicator_service.domain.expressions import parse
+from indicator_service.domain.indicator import Functions
 from indicator_service.settings import Settings
 from shared.clock import system_clock
 from shared.events import EventBus
@@ -324,6 +329,23 @@ async def test_calls_of_long_ones_are_bounded_together(ann: Person) -> None:
     assert (await ann.post("/api/v1/expressions/evaluate", fits)).status_code == 200
     answer = await ann.post("/api/v1/expressions/evaluate", {**fits, "expression": " + ".join(["long()"] * 3)})
     assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "expression_too_complex")
+
+
+async def test_how_long_a_call_is_written_out_is_known_before_it_is(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be the product of two sizes; and whatever calls one's own is read where it keeps nobody waiting."""
+    read_on: dict[bool, bool] = {}
+
+    def watched(body: bytes, functions: Functions) -> dict[str, Any]:
+        read_on[functions is FUNCTIONS_BY_NAME] = threading.current_thread() is threading.main_thread()
+        return validation(body, functions)
+
+    monkeypatch.setattr(expressions, "validation", watched)
+    monkeypatch.setattr(parse, "with_source", None)
+    await ann.save(name="much", expression=" + ".join([f"({' + '.join(['source'] * 14)})"] * 16))
+    series = " + ".join([f"({' + '.join(['high'] * 15)})"] * 16)
+    answer = (await ann.post("/api/v1/expressions/validate", {"expression": f"much({series})"})).json()
+    assert [error["type"] for error in answer["errors"]] == ["expression_too_complex"]
+    assert read_on == {True: True, False: False}
 
 
 async def test_one_of_any_series_takes_the_input_of_its_callers_choice(ann: Person) -> None:

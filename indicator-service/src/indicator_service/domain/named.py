@@ -134,8 +134,7 @@ def named_indicator(
 
 
 def shipped(text: str, functions: Functions, aliases_of: Mapping[str, Sequence[str]]) -> list[Indicator]:
-    """Those of `named.toml`, which has the `text`, made of the functions and of those before them; `aliases_of` a parameter, by its
-    name."""
+    """Those of a text like `named.toml`, made of functions and of those before them; `aliases_of` a parameter, by its name."""
     return [_shipped(name, entry, functions, aliases_of) for name, entry in tomllib.loads(text).items()]
 
 

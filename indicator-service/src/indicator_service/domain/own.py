@@ -10,7 +10,7 @@ from indicator_service.domain.custom import CustomIndicator, Draft
 from indicator_service.domain.errors import BrokenCustomIndicator, InvalidExpression, Mistake
 from indicator_service.domain.expressions import BUDGET_NS, Expression, expression_of, too_costly
 from indicator_service.domain.expressions.builtins import BUILT_INS
-from indicator_service.domain.expressions.tree import Node, with_source
+from indicator_service.domain.expressions.tree import Node
 from indicator_service.domain.indicator import Computation, Indicator, Parameter, Value
 from indicator_service.domain.named import Definition, NamedWork, named_indicator
 from shared.errors import InvalidInput
@@ -34,11 +34,10 @@ class OwnWork(NamedWork):
     def bound(self, values: Mapping[str, Value]) -> Computation:
         return self.expression(values).evaluate
 
-    def inlined(self, values: Mapping[str, Value], inputs: Sequence[Node]) -> Node:
+    def root(self, values: Mapping[str, Value]) -> Node:
         """What stands for a call of it in another expression: so that is one of the catalogue's functions alone, whatever becomes
         of this one."""
-        root = self.expression(values).root
-        return with_source(root, inputs[0]) if inputs else root
+        return self.expression(values).root
 
 
 def check_draft(draft: Draft, *loc: str) -> Sequence[Indicator]:

@@ -25,14 +25,14 @@ class _Reader(Protocol):
 
     def series(self, tree: _Tree, *, numbers: bool, of: str) -> Node: ...
 
-    def inlined(self, node: Node, place: Place) -> Node: ...
+    def inlined(self, root: Node, series: Sequence[Node], place: Place) -> Node: ...
 
 
 @runtime_checkable
 class Inlined(Protocol):
-    """The work of an indicator that is an expression itself: calling it is as good as writing that."""
+    """The work of an indicator that is an expression itself: calling it is as good as writing that, its input for the source."""
 
-    def inlined(self, values: Mapping[str, Value], inputs: Sequence[Node]) -> Node: ...
+    def root(self, values: Mapping[str, Value]) -> Node: ...
 
 
 def bound(reader: _Reader, indicator: Indicator, given: Sequence[_Tree], whole: Place) -> Node:
@@ -61,7 +61,7 @@ def bound(reader: _Reader, indicator: Indicator, given: Sequence[_Tree], whole: 
     ]
     resolved = _values(indicator, values, places, whole)
     if isinstance(indicator.work, Inlined):
-        return reader.inlined(indicator.work.inlined(resolved, series), whole)
+        return reader.inlined(indicator.work.root(resolved), series, whole)
     output = indicator.outputs[0] if len(indicator.outputs) == 1 else None
     return Call(indicator, tuple(series), tuple(resolved[parameter.name] for parameter in indicator.parameters), output)
 

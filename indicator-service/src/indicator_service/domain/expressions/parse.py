@@ -13,7 +13,20 @@ from indicator_service.domain.expressions.arrays import ARITHMETIC, COMPARISONS
 from indicator_service.domain.expressions.builtins import BUILT_INS, MOST_BARS
 from indicator_service.domain.expressions.places import Place, Refusal, place_of
 from indicator_service.domain.expressions.syntax import MOST_DEPTH, MOST_NODES, syntax_of
-from indicator_service.domain.expressions.tree import Binary, Call, Column, Lag, Node, Not, Number, Source, Text, Truth, extent_of
+from indicator_service.domain.expressions.tree import (
+    Binary,
+    Call,
+    Column,
+    Lag,
+    Node,
+    Not,
+    Number,
+    Source,
+    Text,
+    Truth,
+    extent_of,
+    with_source,
+)
 from indicator_service.domain.indicator import Functions, Value
 
 __all__ = ["parse"]
@@ -66,16 +79,17 @@ class _Reader:
             raise Refusal(place, f"{of} has no use for a text", "type")
         return node
 
-    def inlined(self, node: Node, place: Place) -> Node:
-        """What an expression that is called stands for; all of them together no more than one may write."""
-        nodes, depth = extent_of(node)
+    def inlined(self, root: Node, series: Sequence[Node], place: Place) -> Node:
+        """What an expression that is called with these series stands for; all of them together no more than one may write."""
+        # before it is written out: that may be its size times theirs
+        nodes, depth = extent_of(root, *map(extent_of, series))
         self._inlined += nodes
         if self._inlined > MOST_NODES or depth > MOST_DEPTH:
             what = (
                 f"more than {MOST_NODES} parts together" if depth <= MOST_DEPTH else f"parts nested more than {MOST_DEPTH} deep"
             )
             raise Refusal(place, f"what is called has {what}", "too_complex")
-        return node
+        return with_source(root, *series) if series else root
 
     def _number(self, tree: Tree[Token]) -> Node:
         return _finite(float(str(tree.children[0])), place_of(tree))

@@ -161,9 +161,12 @@ def parts_of(node: Node) -> tuple[Node, ...]:
             return ()
 
 
-def extent_of(node: Node) -> tuple[int, int]:
-    """Nodes, each as often as it comes; and how deep they are nested."""
-    extents = [extent_of(part) for part in parts_of(node)]
+def extent_of(node: Node, source: tuple[int, int] = (1, 1)) -> tuple[int, int]:
+    """Nodes, each as often as it comes, and how deep they are nested; with something of the extent `source` wherever the source
+    stands."""
+    if isinstance(node, Source):
+        return source
+    extents = [extent_of(part, source) for part in parts_of(node)]
     return 1 + sum(nodes for nodes, _ in extents), 1 + max((depth for _, depth in extents), default=0)
 
 

@@ -1,6 +1,7 @@
 """Values and rows: TA-Lib's to the last bit, the same whatever the range, the page, the order or the format."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from indicator_service.domain.request import Parameters, parse_request
 from indicator_service.domain.rows import json_rows, table_columns
 from shared.formats import table_of
 from shared.limits.history import HistoryWindow
-from tests.indicator.samples import any_parameters, bars_of, defaults, part, rows_of, sample, seeded, ta_lib
+from tests.indicator.samples import any_parameters, bars_of, defaults, part, rows_of, sample, seeded, ta_lib, walk
 from tests.support.sample import SYMBOLS
 
 COLUMNS = ("open", "high", "low", "close")
@@ -101,6 +102,20 @@ def test_whole_numbers_stay_whole_in_a_table() -> None:
     table = table_of(table_columns(sample("FB"), outputs, slice(0, 20), include_ohlc=False))
     assert table.schema == {"date": pl.Date, "supertrend": pl.Float64, "trend": pl.Int32}
     assert table["trend"].null_count() == outputs.begin
+
+
+@pytest.mark.parametrize("rows", [slice(7, 12), slice(29_999, 29_994, -1), slice(4, None, -1), slice(0, 20_000), slice(3, 3)])
+def test_a_few_rows_of_many_bars_are_dated_without_the_dates_of_all(rows: slice) -> None:
+    moments = np.datetime64("2012-12-31T14:30:00", "s") + 60 * np.arange(30_000)
+    many, prices = replace(walk(3, 30_000), date=moments, zone="America/New_York"), {"include_ohlc": False}
+    outputs = defaults(CATALOGUE["sma"]).computed(many)
+    answer = json_rows(many, outputs, rows, **prices)
+    few = len(range(*rows.indices(len(many)))) < 100
+    assert ("iso_dates" in many.__dict__) is not few
+    dates = [row["date"] for row in orjson.loads(answer)]
+    assert dates == many.iso_dates[rows]
+    assert [many.iso_date(at) for at in (0, 29_999)] == [many.iso_dates[0], many.iso_dates[-1]]
+    assert json_rows(many, outputs, rows, **prices) == answer
 
 
 FB_DATES = st.dates(sample("FB").date[0].item(), sample("FB").date[-1].item()) | st.none()

@@ -153,21 +153,21 @@ class Scope:
 
     def document(self, outputs: Outputs) -> bytes:
         """`start_date` and `end_date` are those of the earliest and the latest row, null without rows."""
-        page, dates = self.page, self.bars.iso_dates
+        page, bars = self.page, self.bars
         empty = page.first == page.end
         include_ohlc = self.request.wanted.include_ohlc
         document = {
             **self._subject,
-            "start_date": None if empty else dates[page.first],
-            "end_date": None if empty else dates[page.end - 1],
+            "start_date": None if empty else bars.iso_date(page.first),
+            "end_date": None if empty else bars.iso_date(page.end - 1),
             **self._figures,
             "provenance": {
                 "engine": ENGINE,
                 "formula": self.request.formula,
-                "data_version": self.bars.data_version or None,
-                "as_of": dates[-1] if dates else None,
+                "data_version": bars.data_version or None,
+                "as_of": bars.iso_date(len(bars) - 1) if len(bars) else None,
             },
-            "data": orjson.Fragment(json_rows(self.bars, outputs, page.rows, include_ohlc=include_ohlc)),
+            "data": orjson.Fragment(json_rows(bars, outputs, page.rows, include_ohlc=include_ohlc)),
             "next_cursor": page.next_cursor,
         }
         return orjson.dumps(document)

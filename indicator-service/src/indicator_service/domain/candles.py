@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -39,9 +38,8 @@ class SentBars(Bars):
 
     sent: Sequence[str]
 
-    @cached_property
-    def iso_dates(self) -> list[str]:
-        return list(self.sent)
+    def _texts(self, rows: slice) -> list[str]:
+        return list(self.sent[rows])
 
 
 class _Body(BaseModel):

@@ -25,7 +25,7 @@ _OPENING = b'{"date":"'
 
 def json_rows(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> bytes:
     """`[{"date":…,"<output>":…},…]`; NaN, infinities, what is before the first value and what is unknown are null."""
-    dates = bars.date_cells[rows]
+    dates = bars.date_cells(rows)
     if not len(dates):
         return b"[]"
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)

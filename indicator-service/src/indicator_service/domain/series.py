@@ -1,6 +1,6 @@
 """One symbol's bars as columns."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date as Date  # noqa: N812 - the bars have a date of their own
 from functools import cached_property
@@ -13,6 +13,9 @@ from shared.local_time import day_of, zoned
 __all__ = ["COLUMNS", "Bars", "Floats", "iso_text"]
 
 Floats = npt.NDArray[np.float64]
+_FEW, _PART = 10_000, 4
+"""Bars whose dates are all written as text when some of them are asked for: so many, or so many times those."""
+
 COLUMNS = ("open", "high", "low", "close", "volume")
 
 
@@ -57,19 +60,37 @@ class Bars:
 
     @cached_property
     def iso_dates(self) -> list[str]:
-        return iso_text(self.date, self.zone)
+        return self._texts(slice(None))
+
+    def iso_date(self, at: int) -> str:
+        """Of one bar, counted from the first."""
+        return self.iso_dates[at] if self._keeps_text(1) else self._texts(slice(at, at + 1))[0]
+
+    def date_cells(self, rows: slice) -> npt.NDArray[np.void]:
+        """The ISO dates as text for answers, each as long as the others."""
+        count = len(range(*rows.indices(len(self))))
+        return self._cells[rows] if self._keeps_text(count) else _cells_of(self._texts(rows))
+
+    def _keeps_text(self, count: int) -> bool:
+        """Whether for the dates of so many rows those of all bars are written, once: not where that is much the more."""
+        return len(self) <= max(_FEW, _PART * count) or "iso_dates" in self.__dict__
+
+    def _texts(self, rows: slice) -> list[str]:
+        return iso_text(self.date[rows], self.zone)
 
     @cached_property
-    def date_cells(self) -> npt.NDArray[np.void]:
-        """The ISO dates as text for answers, each as long as the others."""
-        dates = self.iso_dates
-        return np.frombuffer("".join(dates).encode("ascii"), f"V{len(dates[0]) if dates else 1}")
+    def _cells(self) -> npt.NDArray[np.void]:
+        return _cells_of(self.iso_dates)
 
     @property
     def nbytes(self) -> int:
         """Of the columns, and of the dates that are kept as text beside them."""
         columns = (self.date, self.open, self.high, self.low, self.close, self.volume)
         return sum(column.nbytes for column in columns) + 90 * len(self)
+
+
+def _cells_of(dates: Sequence[str]) -> npt.NDArray[np.void]:
+    return np.frombuffer("".join(dates).encode("ascii"), f"V{len(dates[0]) if dates else 1}")
 
 
 def iso_text(dates: npt.NDArray[np.datetime64], zone: str | None) -> list[str]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.catalogue import CATALOGUE, NAMED, TALIB
-from indicator_service.domain.request import Parameters, parse_request
-from indicator_service.domain.rows import json_rows, table_columns
+from indicator_service.domain.request import Parameters, parse_parameters, parse_request
+from indicator_service.domain.rows import json_column, json_rows, numbers_of, table_columns
 from shared.formats import table_of
 from shared.limits.history import HistoryWindow
 from tests.indicator.samples import any_parameters, bars_of, defaults, part, rows_of, sample, seeded, ta_lib, walk
@@ -102,6 +102,23 @@ def test_whole_numbers_stay_whole_in_a_table() -> None:
     table = table_of(table_columns(sample("FB"), outputs, slice(0, 20), include_ohlc=False))
     assert table.schema == {"date": pl.Date, "supertrend": pl.Float64, "trend": pl.Int32}
     assert table["trend"].null_count() == outputs.begin
+
+
+@pytest.mark.parametrize("name", ["ht_trendmode", "minmaxindex", "maxindex"])
+def test_whole_numbers_stay_whole_on_a_series_with_holes(name: str) -> None:
+    bars, indicator = sample("IBM"), CATALOGUE[name]
+    late = parse_parameters(indicator, {"series_type": 'from_date(close, "2005-01-03")'})
+    outputs, rows = late.computed(bars), slice(1_150, None)
+    table = table_of(table_columns(bars, outputs, rows, include_ohlc=False))
+    assert {table.schema[output] for output in indicator.outputs} == {pl.Int32}
+    listed = [dict(row) for row in table.to_dicts()]
+    answered = json_rows(bars, outputs, rows, include_ohlc=False)
+    assert b".0" not in answered
+    assert orjson.loads(answered) == [{**row, "date": str(row["date"])} for row in listed]
+    assert {row[output] is None for row in listed for output in indicator.outputs} == {True, False}
+    for output in indicator.outputs:
+        assert orjson.loads(json_column(outputs, output, rows)) == table[output].to_list()
+        np.testing.assert_array_equal(numbers_of(outputs, output), outputs.columns[output])
 
 
 @pytest.mark.parametrize("rows", [slice(7, 12), slice(29_999, 29_994, -1), slice(4, None, -1), slice(0, 20_000), slice(3, 3)])

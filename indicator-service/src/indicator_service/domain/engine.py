@@ -103,17 +103,19 @@ class TalibCall:
         self, arrays: Sequence[Floats], arguments: Sequence[int | float], runs: Sequence[tuple[int, int]], lookback: int
     ) -> Outputs:
         """Each stretch of numbers by itself: a NaN would poison a recursion for ever, or give wrong numbers without a sign."""
-        columns = [np.full(len(arrays[0]), np.nan) for _ in self.outputs]
+        columns, whole = [np.full(len(arrays[0]), np.nan) for _ in self.outputs], set[str]()
         for first, end in runs:
             if end - first <= lookback:
                 continue
             computed = self.call(*(array[first:end] for array in arrays), *arguments)
-            for column, part in zip(columns, computed if isinstance(computed, tuple) else (computed,), strict=True):
+            parts = computed if isinstance(computed, tuple) else (computed,)
+            whole.update(name for name, part in zip(self.outputs, parts, strict=True) if part.dtype.kind == "i")
+            for column, part in zip(columns, parts, strict=True):
                 # in integers 0 stands for no value before the first one
                 column[first + lookback : end] = part[lookback:]
                 if self.function in _COUNTS_BARS:
                     column[first + lookback : end] += first
-        return Outputs(dict(zip(self.outputs, columns, strict=True)), 0)
+        return Outputs(dict(zip(self.outputs, columns, strict=True)), 0, whole=frozenset(whole))
 
 
 def runs_of(series: Sequence[Floats]) -> Iterator[tuple[int, int]]:

@@ -40,8 +40,10 @@ Column = npt.NDArray[np.float64] | npt.NDArray[np.int32] | Bits
 class Outputs:
     """Each output over every bar. Rows before `begin` have no value: NaN in floats, and what TA-Lib calls 0 in integers. Floats
     may be NaN or infinite later too, where the function is not defined. For each output that is true or false `unknown` says
-    where it is neither. Never changed, as truths are not."""
+    where it is neither. `whole` are the outputs of integers that are floats here, for some are missing later too. Never changed,
+    as truths are not."""
 
     columns: Mapping[str, Column]
     begin: int
     unknown: Mapping[str, Bits] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()

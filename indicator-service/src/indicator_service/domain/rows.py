@@ -25,7 +25,7 @@ _OPENING = b'{"date":"'
 
 def json_rows(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> bytes:
     """`[{"date":…,"<output>":…},…]`; NaN, infinities, what is before the first value and what is unknown are null."""
-    dates = bars.date_cells(rows)
+    dates, outputs = bars.date_cells(rows), _with_integers(outputs)
     if not len(dates):
         return b"[]"
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)
@@ -68,6 +68,7 @@ def _numbers(columns: Mapping[str, Column], rows: slice, outputs: Outputs) -> by
 
 def json_column(outputs: Outputs, name: str, rows: slice) -> bytes:
     """The values of one output alone, as an array; null as in `json_rows`."""
+    outputs = _with_integers(outputs)
     written = _array(outputs.columns[name][rows])
     if (absent := _absent(outputs, name)) is None or not absent[rows].any():
         return b"[%b]" % written
@@ -90,6 +91,7 @@ def _array(values: npt.NDArray[Any]) -> bytes:
 
 def table_columns(bars: Bars, outputs: Outputs, rows: slice, *, include_ohlc: bool) -> dict[str, Any]:
     """The same as columns for `shared.formats.table_of`."""
+    outputs = _with_integers(outputs)
     columns = _columns(bars, outputs, include_ohlc=include_ohlc)
     values = {name: _nullable(column, _absent(outputs, name))[rows] for name, column in columns.items()}
     return {"date": _dates(bars, rows), **values}
@@ -105,12 +107,23 @@ def _dates(bars: Bars, rows: slice) -> Any:
     return dates if dates.dtype == np.dtype("datetime64[D]") else zoned(dates, bars.zone or "UTC")
 
 
+def _with_integers(outputs: Outputs) -> Outputs:
+    """Those that are whole numbers as such, whether some are missing or not: absent instead of NaN."""
+    if not outputs.whole:
+        return outputs
+    absent = {name: np.isnan(outputs.columns[name]) for name in outputs.whole}
+    integers = {name: np.where(nowhere, 0, outputs.columns[name]).astype(np.int32) for name, nowhere in absent.items()}
+    return Outputs({**outputs.columns, **integers}, outputs.begin, {**outputs.unknown, **absent})
+
+
 def _absent(outputs: Outputs, name: str) -> Bits | None:
-    """Where an output has no value though its column does: integers before the first one, truths that are unknown."""
+    """Where an output has no value though its column does: integers that are missing, truths that are unknown."""
     column = outputs.columns.get(name)
-    if column is None or column.dtype.kind == "f" or (column.dtype.kind == "i" and outputs.begin == 0):
+    if column is None or column.dtype.kind == "f":
         return None
-    return outputs.unknown[name] if column.dtype.kind == "b" else np.arange(len(column)) < outputs.begin
+    if name in outputs.unknown:
+        return outputs.unknown[name]
+    return np.arange(len(column)) < outputs.begin if outputs.begin else None
 
 
 def _nullable(column: Column, absent: Bits | None) -> Any:

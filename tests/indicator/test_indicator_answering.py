@@ -1,16 +1,19 @@
-"""What computes long does so beside the rest, in few lanes, and nobody waits for one without end."""
+"""What takes long is done beside the rest: computing in few lanes, for which nobody waits without end, and writing many rows."""
 
 import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from indicator_service.api import answering
+from indicator_service.api import answering, patterns
 from indicator_service.api.answering import Lanes
+from indicator_service.domain.answer import Scope
+from indicator_service.domain.patterns import Found
 from shared.errors import Unavailable
 
 LONG = "/api/v1/indicators/cci?symbol=AAPL&time_period=2000&limit=1"
@@ -92,3 +95,31 @@ async def test_what_computes_long_keeps_only_what_computes_long_waiting(
     assert all(await asyncio.gather(*running))
     impatient.undo()
     assert (await client.get(LONG)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "writer", "name"),
+    [
+        ("/api/v1/indicators/sma?symbol=FB", Scope, "document"),
+        ("/api/v1/indicators/sma?symbol=FB&format=csv", Scope, "columns"),
+        ("/api/v1/patterns/FB?limit=200", Found, "rows"),
+        ("/api/v1/patterns/FB?limit=200", patterns, "_body"),
+    ],
+)
+async def test_many_rows_are_written_where_they_keep_nobody_waiting(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str, writer: Any, name: str
+) -> None:
+    """And are the same as few, which are written at once."""
+    on_loop = []
+    write = getattr(writer, name)
+
+    def watched(*given: Any) -> Any:
+        on_loop.append(threading.current_thread() is threading.main_thread())
+        return write(*given)
+
+    monkeypatch.setattr(writer, name, watched)
+    few = await client.get(path)
+    monkeypatch.setattr(answering, "_MANY_ROWS", 100)
+    many = await client.get(path)
+    assert on_loop == [True, False]
+    assert (many.status_code, many.content) == (200, few.content)

@@ -19,7 +19,7 @@ from shared.errors import Unavailable
 from shared.formats import MEDIA_TYPES, Format, render, table_of
 from shared.limits.history import HistoryWindow
 
-__all__ = ["ALL_OF_IT", "Lanes", "answer_of", "aside", "computed", "is_long_to_read", "written"]
+__all__ = ["ALL_OF_IT", "Lanes", "answer_of", "aside", "computed", "is_long_to_read", "is_long_to_write", "written"]
 
 ALL_OF_IT = HistoryWindow(None, None, clamped=False)
 """The window on a client's own bars."""
@@ -70,6 +70,10 @@ def is_long_to_read(body: bytes, functions: Functions) -> bool:
     return len(body) > _BIG_BODY or functions is not FUNCTIONS_BY_NAME
 
 
+def is_long_to_write(rows: int) -> bool:
+    return rows > _MANY_ROWS
+
+
 async def computed(request: Request, cost: float, bars: Bars, compute: Callable[[Bars], Outputs]) -> Outputs:
     """`cost` in nanoseconds a bar. On the event loop where it is a few microseconds; TA-Lib lets go of the interpreter, so that
     beside a thread others are answered."""
@@ -83,7 +87,7 @@ async def written(scope: Scope, outputs: Outputs, form: Format) -> bytes:
     def write() -> bytes:
         return scope.document(outputs) if form == "json" else render(table_of(scope.columns(outputs)), form)
 
-    return await aside(write, when=scope.page.end - scope.page.first > _MANY_ROWS)
+    return await aside(write, when=is_long_to_write(scope.page.end - scope.page.first))
 
 
 async def answer_of(scope: Scope, outputs: Outputs, form: Format, beside: Mapping[str, str] | None = None) -> Response:

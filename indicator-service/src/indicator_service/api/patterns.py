@@ -11,6 +11,7 @@ import polars as pl
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from indicator_service.api.answering import aside, is_long_to_write
 from indicator_service.api.dependencies import Plans, Source, is_large, turn
 from indicator_service.api.entitled import check_indicators, window_of
 from indicator_service.api.kept import OfMany, kept_or_made
@@ -142,7 +143,8 @@ async def of_symbol(
     identity = query.model_dump_json(exclude={"limit", "cursor", "format", "order"})
     asked = Range(None, None, query.order, query.limit, query.cursor, f"{symbol} {identity}", bars.data_version)
     page = page_of(found.keys(bars.date.view(np.int64)), asked)
-    rows = found.rows(page.rows, iso_text(bars.date[found.at[page.rows]], bars.zone))
+    is_long = is_long_to_write(page.end - page.first)
+    rows = await aside(lambda: found.rows(page.rows, iso_text(bars.date[found.at[page.rows]], bars.zone)), when=is_long)
     document = {
         "symbol": symbol,
         "interval": query.interval,
@@ -158,7 +160,7 @@ async def of_symbol(
         "next_cursor": page.next_cursor,
     }
     headers = {"X-Kalpi-Window-Clamped": str(window.clamped).lower(), "X-Kalpi-Data-Version": bars.data_version}
-    return _answered(request, written, document, page, headers, f"bars:{symbol}@{bars.data_version}")
+    return await _answered(request, written, document, page, headers, f"bars:{symbol}@{bars.data_version}")
 
 
 @router.get("", summary="Candle patterns of the market", response_model=ScanAnswer, responses={200: {"content": TABLE_CONTENT}})
@@ -199,7 +201,7 @@ async def scan(request: Request, caller: Caller, plans: Plans, source: Source, q
         "data": shown,
         "next_cursor": page.next_cursor,
     }
-    return _answered(request, written, document, page, {"X-Kalpi-Data-Version": version}, None)
+    return await _answered(request, written, document, page, {"X-Kalpi-Data-Version": version}, None)
 
 
 def _kept_as(query: ScanQuery, names: Sequence[str] | None, patterns: Sequence[Indicator]) -> OfMany:
@@ -238,11 +240,17 @@ def _is_of(bars: Bars, day: Day | None) -> bool:
     return len(bars) > 0 and (day is None or bars.last_day == day)
 
 
-def _answered(
+async def _answered(
     request: Request, written: Format, document: dict[str, Any], page: Page, headers: dict[str, str], surrogate_key: str | None
 ) -> Response:
+    body = await aside(lambda: _body(document, written), when=is_long_to_write(len(document["data"])))
+    beside = {} if written == "json" else {**headers, **next_link(request, page.next_cursor, written)}
+    return conditional(request, body, MEDIA_TYPES[written], surrogate_key, beside)
+
+
+def _body(document: dict[str, Any], written: Format) -> bytes:
     if written == "json":
-        return conditional(request, orjson.dumps(document), MEDIA_TYPES["json"], surrogate_key)
+        return orjson.dumps(document)
     names = [name for name in ("symbol", *PatternOccurrence.model_fields) if name not in document]
     numbers = {"strength", "value"}
     columns = {
@@ -251,6 +259,4 @@ def _answered(
     }
     if document["interval"] in _OF_DAYS:
         columns["date"] = columns["date"].str.to_date("%Y-%m-%d")
-    table = table_of(columns)
-    headers |= next_link(request, page.next_cursor, written)
-    return conditional(request, render(table, written), MEDIA_TYPES[written], surrogate_key, headers)
+    return render(table_of(columns), written)

@@ -10,7 +10,8 @@ import orjson
 import polars as pl
 import talib
 
-from indicator_service.domain.catalogue import TALIB, Indicator
+from indicator_service.domain.catalogue import TALIB
+from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.request import Parameters
 from indicator_service.domain.series import Bars
 from tests.indicator.samples import Array, any_parameters, defaults, seeded, ta_lib, ta_lib_lookback

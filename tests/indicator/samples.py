@@ -11,8 +11,8 @@ import polars as pl
 import talib
 from talib import abstract
 
-from indicator_service.domain.catalogue import Indicator
 from indicator_service.domain.engine import Outputs, TalibCall
+from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.request import Parameters
 from indicator_service.domain.series import Bars
 from tests.support.sample import PARQUET

@@ -8,7 +8,8 @@ import numpy as np
 import orjson
 import pytest
 
-from indicator_service.domain.catalogue import CATALOGUE, TALIB, Indicator, Parameter
+from indicator_service.domain.catalogue import CATALOGUE, TALIB
+from indicator_service.domain.indicator import Indicator, Parameter
 from indicator_service.domain.request import Parameters, Query
 from indicator_service.domain.series import Bars
 from tests.indicator.conftest import Answering, Asking

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from indicator_service.domain.answer import Scope
 from indicator_service.domain.candles import MOST_BARS, parse_candles
-from indicator_service.domain.catalogue import CATALOGUE, TALIB, Indicator
+from indicator_service.domain.catalogue import CATALOGUE, TALIB
+from indicator_service.domain.indicator import Indicator
 from shared.errors import InvalidInput
 from shared.limits.history import HistoryWindow
 from tests.indicator.samples import COLUMNS, any_parameters, part, rows_of, sample, seeded, ta_lib

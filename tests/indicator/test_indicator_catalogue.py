@@ -12,9 +12,10 @@ import talib
 from talib import abstract
 
 from indicator_service.domain import catalogue
-from indicator_service.domain.catalogue import CATALOGUE, TALIB, Indicator, find
+from indicator_service.domain.catalogue import CATALOGUE, TALIB, find
 from indicator_service.domain.engine import compute
 from indicator_service.domain.errors import UnknownIndicator
+from indicator_service.domain.indicator import Indicator
 from indicator_service.domain.inputs import SERIES_TYPES, series_of
 from indicator_service.domain.request import Parameters
 from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES

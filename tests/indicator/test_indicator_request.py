@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
+from indicator_service.domain.catalogue import CATALOGUE
+from indicator_service.domain.indicator import Indicator, Parameter
 from indicator_service.domain.request import parse_parameters, parse_request
 from shared.errors import InvalidInput
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME, NAMED, Indicator
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME, NAMED
 from indicator_service.domain.engine import compute
 from indicator_service.domain.errors import InvalidExpression
-from indicator_service.domain.indicator import Parameter
+from indicator_service.domain.indicator import Indicator, Parameter
 from indicator_service.domain.inputs import series_of
 from indicator_service.domain.named import Definition, named_indicator
 from indicator_service.domain.outputs import Outputs

@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from indicator_service.api.schemas import shown_parameters
 from indicator_service.domain.batch import BatchBody
 from indicator_service.domain.candles import MOST_BARS
-from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
+from indicator_service.domain.catalogue import CATALOGUE
 from indicator_service.domain.expressions.syntax import MOST_CHARACTERS
+from indicator_service.domain.indicator import Indicator, Parameter
 from indicator_service.domain.request import Query
 from shared.formats import TABLE_CONTENT
 

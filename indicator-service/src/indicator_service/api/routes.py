@@ -13,7 +13,7 @@ from indicator_service.api.dependencies import Custom, Plans, Source
 from indicator_service.api.entitled import check_parameters, window_of
 from indicator_service.api.own import found, own_catalogue, read_with_own
 from indicator_service.api.schemas import CatalogueAnswer, CatalogueQuery, IndicatorAnswer, catalogue_body
-from indicator_service.domain.answer import Scope
+from indicator_service.domain.answer import Scope, StoredScope
 from indicator_service.domain.candles import parse_candles
 from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.indicator import Functions, Indicator
@@ -69,7 +69,7 @@ async def stored(request: Request, caller: Caller, plans: Plans, source: Source,
     bars = await source.bars(str(wanted.symbol), str(wanted.interval), str(wanted.adjustment), wanted.as_of)
     window = window_of(caller, plans, bars, wanted.start, wanted.end or wanted.as_of)
     asked.parameters.check_affordable(len(bars), "query")
-    scope = Scope(asked, bars, window, caller.principal.tier)
+    scope = StoredScope(asked, bars, window, caller.principal.tier)
     results: Results = request.app.state.results
     work = scope.work(form)
     guess = asked.parameters.takes_long(bars)

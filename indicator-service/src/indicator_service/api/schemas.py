@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from indicator_service.domain.catalogue import CATALOGUE, Indicator, Parameter
+from indicator_service.domain.catalogue import CATALOGUE
+from indicator_service.domain.indicator import Indicator, Parameter
 from indicator_service.domain.inputs import SERIES_TYPES
 from shared.limits.plans import PlanBook
 

@@ -9,14 +9,14 @@ import orjson
 import talib
 
 from indicator_service.domain.engine import Outputs
-from indicator_service.domain.request import Wanted
+from indicator_service.domain.request import IndicatorRequest, Wanted
 from indicator_service.domain.results import ResultKey
 from indicator_service.domain.rows import json_rows, table_columns
 from indicator_service.domain.series import Bars
 from shared.limits.history import HistoryWindow
 from shared.paging import Page, Range, page_of
 
-__all__ = ["ENGINE", "Asked", "Scope", "Warmup"]
+__all__ = ["ENGINE", "Asked", "Scope", "StoredScope", "Warmup"]
 
 ENGINE = f"TA-Lib {talib.__version__}"
 
@@ -39,16 +39,6 @@ class Asked(Protocol):
     @property
     def identity(self) -> str:
         """Everything but range, order and page: two requests of one identity page through the same series."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Of the indicator, or `expression`."""
-        ...
-
-    @property
-    def effort(self) -> object:
-        """What the cost of a bar depends on."""
         ...
 
     @property
@@ -120,37 +110,6 @@ class Scope:
             "warmup": {"required": warmup.required, "used": warmup.used, "converged": warmup.converged},
         }
 
-    @property
-    def may_still_change(self) -> bool:
-        """Whether the symbol's newest bar is among the rows."""
-        return self.page.end == len(self.bars) > 0 and self.bars.last_day == self.bars.days[1]
-
-    def result_key(self, written: str) -> ResultKey:
-        """Of the answer in a format."""
-        wanted, page = self.request.wanted, self.page
-        rows = (page.first, page.end, page.order, page.next_cursor, wanted.include_ohlc)
-        window = (self.tier, self.window.earliest, self.window.clamped)
-        fields = f"{self.request.identity} {rows} {window} {written}"
-        return ResultKey(self.bars.symbol, self.request.name, fields, self.bars.data_version)
-
-    def work(self, written: str) -> object:
-        """What the cost of the answer depends on."""
-        rows = self.page.end - self.page.first
-        return self.request.effort, len(self.bars), rows, self.request.wanted.include_ohlc, written
-
-    def explanation(self, *, cached: bool) -> bytes:
-        """What answering would take: one request, so many bars read and values given; `cached` where none would be computed."""
-        rows = self.page.end - self.page.first
-        document = {
-            **self._subject,
-            **self._figures,
-            "cost": {"burst": 1, "day": 1},
-            "bars_read": len(self.bars),
-            "values": rows * len(self.request.outputs),
-            "cached": cached,
-        }
-        return orjson.dumps(document)
-
     def document(self, outputs: Outputs) -> bytes:
         """`start_date` and `end_date` are those of the earliest and the latest row, null without rows."""
         page, bars = self.page, self.bars
@@ -186,3 +145,43 @@ class Scope:
             "X-Kalpi-Warmup-Converged": str(warmup.converged).lower(),
         }
         return told | ({"X-Kalpi-Data-Version": self.bars.data_version} if self.bars.data_version else {})
+
+
+@dataclass(frozen=True)
+class StoredScope(Scope):
+    """Of an indicator of a stored symbol: its answer may be kept, or explained instead."""
+
+    request: IndicatorRequest
+
+    @property
+    def may_still_change(self) -> bool:
+        """Whether the symbol's newest bar is among the rows."""
+        return self.page.end == len(self.bars) > 0 and self.bars.last_day == self.bars.days[1]
+
+    def result_key(self, written: str) -> ResultKey:
+        """Of the answer in a format."""
+        wanted, page = self.request.wanted, self.page
+        rows = (page.first, page.end, page.order, page.next_cursor, wanted.include_ohlc)
+        window = (self.tier, self.window.earliest, self.window.clamped)
+        fields = f"{self.request.identity} {rows} {window} {written}"
+        return ResultKey(self.bars.symbol, self.request.parameters.indicator.name, fields, self.bars.data_version)
+
+    def work(self, written: str) -> object:
+        """What the cost of the answer depends on."""
+        rows = self.page.end - self.page.first
+        parameters = self.request.parameters
+        effort = parameters.indicator.name, tuple(parameters.values.values()), parameters.series
+        return effort, len(self.bars), rows, self.request.wanted.include_ohlc, written
+
+    def explanation(self, *, cached: bool) -> bytes:
+        """What answering would take: one request, so many bars read and values given; `cached` where none would be computed."""
+        rows = self.page.end - self.page.first
+        document = {
+            **self._subject,
+            **self._figures,
+            "cost": {"burst": 1, "day": 1},
+            "bars_read": len(self.bars),
+            "values": rows * len(self.request.outputs),
+            "cached": cached,
+        }
+        return orjson.dumps(document)

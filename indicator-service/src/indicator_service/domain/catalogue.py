@@ -12,7 +12,7 @@ import talib
 
 from indicator_service.domain.engine import TalibCall
 from indicator_service.domain.errors import UnknownIndicator
-from indicator_service.domain.indicator import SERIES_PARAMETERS, Functions, Indicator, Order, Parameter, Value
+from indicator_service.domain.indicator import Functions, Indicator, Order, Parameter
 from indicator_service.domain.named import shipped
 from indicator_service.domain.talib_info import FUNCTIONS, MA_TYPES, FunctionInfo, OptionInfo
 
@@ -21,12 +21,7 @@ __all__ = [
     "EDITION",
     "FUNCTIONS_BY_NAME",
     "NAMED",
-    "SERIES_PARAMETERS",
     "TALIB",
-    "Indicator",
-    "Order",
-    "Parameter",
-    "Value",
     "edition_of",
     "find",
 ]

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, field_validator
 
 from indicator_service.domain.candles import PRICES, bars_of, json_of
-from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME, Value
+from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME
 from indicator_service.domain.columns import COLUMNS
 from indicator_service.domain.errors import InvalidExpression
 from indicator_service.domain.expressions import Expression, expression_of
-from indicator_service.domain.indicator import Functions
+from indicator_service.domain.indicator import Functions, Value
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Symbol, Wanted, wanted_of
 from indicator_service.domain.series import Bars
@@ -79,14 +79,6 @@ class ExpressionRequest:
         return f"{wanted.symbol} {wanted.interval} {self.expression.text} {wanted.adjustment} {wanted.as_of}"
 
     @property
-    def name(self) -> str:
-        return "expression"
-
-    @property
-    def effort(self) -> object:
-        return self.expression.text
-
-    @property
     def subject(self) -> Mapping[str, Any]:
         return {"expression": self.sent, "parameters": self.parameters, "type": _type_of(self.expression)}
 
@@ -101,11 +93,6 @@ class ExpressionRequest:
     @property
     def required(self) -> int | None:
         return self.expression.required
-
-    @property
-    def cost(self) -> float:
-        """About how many nanoseconds a bar it takes, at most."""
-        return self.expression.cost
 
 
 def parse_evaluation(sent: bytes, functions: Functions = FUNCTIONS_BY_NAME) -> tuple[ExpressionRequest, Bars | None]:

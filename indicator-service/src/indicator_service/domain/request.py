@@ -174,14 +174,6 @@ class IndicatorRequest:
         computed = f"{parameters.indicator.name}{parameters.indicator.edition} {parameters.shown}"
         return f"{wanted.symbol} {wanted.interval} {computed} {wanted.adjustment} {wanted.as_of}"
 
-    @property
-    def name(self) -> str:
-        return self.parameters.indicator.name
-
-    @property
-    def effort(self) -> object:
-        return self.name, tuple(self.parameters.values.values()), self.parameters.series
-
     @cached_property
     def subject(self) -> Mapping[str, Any]:
         return {"indicator": self.parameters.indicator.name, "parameters": self.parameters.shown}

@@ -1,12 +1,16 @@
 """Rows of auth-service, stored without the service."""
 
+import os
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from auth_service.adapters.heads import Ed25519Heads
 from auth_service.adapters.postgres import PostgresDatabase
+from auth_service.domain.chain import Head, Link
+from auth_service.domain.heads import HeadKeeper
 from auth_service.domain.model import ApiKey, AuditEvent, Origin, RefreshToken, Session, Tenant, User
-from shared.clock import system_clock
+from shared.clock import Clock, system_clock
 from shared.ids import new_id
 from shared.roles import DatabaseUrls, create_roles
 
@@ -63,3 +67,27 @@ async def save(database: PostgresDatabase, user: User) -> None:
 
 def audit_event(user_id: UUID | None = None, event: str = "registered", tenant_id: UUID | None = None) -> AuditEvent:
     return AuditEvent(new_id(), system_clock(), "user", event, Origin(None), user_id or new_id(), tenant_id or new_id())
+
+
+class Heads:
+    """Signed with a key of its own, and kept."""
+
+    def __init__(self) -> None:
+        self.signer = Ed25519Heads(os.urandom(32))
+        self.exported: list[Head] = []
+        self.error: Exception | None = None
+
+    def sign(self, link: Link, at: datetime) -> Head:
+        return self.signer.sign(link, at)
+
+    async def export(self, head: Head) -> None:
+        if self.error is not None:
+            raise self.error
+        self.exported.append(head)
+
+
+def keeper_of(
+    database: PostgresDatabase, heads: Heads | None = None, clock: Clock = system_clock, every: int = 100
+) -> HeadKeeper:
+    heads = heads or Heads()
+    return HeadKeeper(database, heads, heads, clock, every=every, after=timedelta(minutes=1))

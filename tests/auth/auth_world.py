@@ -39,6 +39,7 @@ def settings_of(database_url: str, nats_url: str, **more: Any) -> Settings:
         "principal_keys": SecretStr(PRINCIPAL_KEYS),
         "signing_key": SecretStr(random_key()),
         "refresh_key": SecretStr(random_key()),
+        "audit_key": SecretStr(random_key()),
         "database_url": SecretStr(database_url),
         "nats_url": SecretStr(nats_url),
     }

@@ -113,7 +113,7 @@ async def look_for_nobody(database: PostgresDatabase) -> None:
 
 async def take_nothing(database: PostgresDatabase) -> None:
     async with database.outbox() as outbox:
-        await outbox.take(1)
+        await outbox.unsealed(1)
 
 
 async def test_a_mistake_of_ours_is_not_called_unavailable_and_shows_no_parameters(

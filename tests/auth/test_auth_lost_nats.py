@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from nats.js.errors import NotFoundError
@@ -73,6 +74,40 @@ async def test_a_revocation_arrives_although_nats_has_lost_everything(world: Wor
     await until_well(world)
 
 
+async def test_what_the_lost_stream_held_is_published_again(world: World, server: Nats, bus: EventBus) -> None:
+    member = await world.member()
+    keys = [await world.create_key(member) for _ in range(3)]
+    await until_told(bus, "kalpi.auth.key.created.v1")
+    await restart_with_nothing(server)
+    told: dict[UUID, Fact] = {}
+
+    async def hear(fact: Fact) -> None:
+        told[fact.id] = fact
+
+    async def nothing() -> None:
+        return
+
+    bus.follow(AUTH_STREAM, [AUTH_SUBJECTS], hear, on_gap=nothing, deliver=DeliverPolicy.ALL)
+
+    async def all_again() -> bool:
+        return {fact.data.get("key_id") for fact in told.values()} >= {key["id"] for key in keys}
+
+    await until(all_again, what="the facts of before")
+    mine = [fact.data["event"] for fact in told.values() if fact.data["user_id"] == str(member.id)]
+    assert sorted(mine) == ["created"] * 5 + ["registered"]
+
+
+async def until_told(bus: EventBus, subject: str) -> None:
+    async def kept() -> bool:
+        try:
+            await bus.jetstream.get_last_msg(AUTH_STREAM, subject)
+        except NotFoundError:
+            return False
+        return True
+
+    await until(kept, what=subject)
+
+
 async def test_a_revocation_makes_a_deleted_stream_again(world: World, bus: EventBus) -> None:
     member = await world.member()
     key = await world.create_key(member)
@@ -80,12 +115,5 @@ async def test_a_revocation_makes_a_deleted_stream_again(world: World, bus: Even
     await bus.jetstream.delete_stream(AUTH_STREAM)
     await world.call("DELETE", f"/api/v1/auth/api-keys/{key['id']}", member.principal)
 
-    async def kept() -> bool:
-        try:
-            await bus.jetstream.get_last_msg(AUTH_STREAM, "kalpi.auth.key.revoked.v1")
-        except NotFoundError:
-            return False
-        return True
-
-    await until(kept, what="the revocation")
+    await until_told(bus, "kalpi.auth.key.revoked.v1")
     await until_well(world)

@@ -8,12 +8,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from auth_service.adapters.postgres import PostgresDatabase
-from auth_service.domain.model import AuditEvent
+from auth_service.domain.chain import Sealed
 from auth_service.domain.relaying import BATCH, Relay
+from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.postgres import open_engine
-from tests.auth.auth_store import audit_event
+from tests.auth.auth_store import audit_event, keeper_of
 from tests.support.poll import until
 
 
@@ -22,13 +23,15 @@ class Publisher:
 
     def __init__(self) -> None:
         self.published: list[UUID] = []
+        self.seqs: list[int] = []
         self.fails_at: int | None = None
         self.error: Exception = Unavailable("away")
 
-    async def publish(self, event: AuditEvent) -> None:
+    async def publish(self, row: Sealed) -> None:
         if len(self.published) == self.fails_at:
             raise self.error
-        self.published.append(event.id)
+        self.published.append(row.event.id)
+        self.seqs.append(row.link.seq)
 
 
 @pytest.fixture
@@ -46,37 +49,41 @@ async def record(database: PostgresDatabase, count: int) -> list[UUID]:
     return [event.id for event in events]
 
 
+def relay_of(database: PostgresDatabase, publisher: Publisher, *, poll_s: float = 1.0) -> Relay:
+    return Relay(database, publisher, keeper_of(database), asyncio.Event(), clock=system_clock, poll_s=poll_s)
+
+
 async def test_a_publisher_that_fails_half_way_goes_on_where_it_failed(alone: PostgresDatabase) -> None:
     ids = await record(alone, 5)
     publisher = Publisher()
-    relay = Relay(alone, publisher, asyncio.Event())
+    relay = relay_of(alone, publisher)
     publisher.fails_at = 3
     with pytest.raises(Unavailable):
-        await relay.relay_batch()
+        await relay.round()
     assert publisher.published == ids[:3]
     publisher.fails_at = None
-    assert await relay.relay_batch() == 2
+    assert await relay.round() == 2
     assert publisher.published == ids
-    assert await relay.relay_batch() == 0
+    assert await relay.round() == 0
 
 
 async def test_what_was_published_before_an_unexpected_error_does_not_go_again(alone: PostgresDatabase) -> None:
     ids = await record(alone, 5)
     publisher = Publisher()
     publisher.fails_at, publisher.error = 3, ValueError("a mistake of ours")
-    relay = Relay(alone, publisher, asyncio.Event())
+    relay = relay_of(alone, publisher)
     with pytest.raises(ValueError, match="a mistake of ours"):
-        await relay.relay_batch()
+        await relay.round()
     publisher.fails_at = None
-    await relay.relay_batch()
+    await relay.round()
     assert publisher.published == ids
 
 
 async def test_several_relays_at_once_publish_each_event_once_and_in_order(alone: PostgresDatabase) -> None:
     ids = await record(alone, 2 * BATCH + 10)
     publisher = Publisher()
-    relays = [Relay(alone, publisher, asyncio.Event()) for _ in range(4)]
-    counts = await asyncio.gather(*(relay.relay_batch() for relay in relays))
+    relays = [relay_of(alone, publisher) for _ in range(4)]
+    counts = await asyncio.gather(*(relay.round() for relay in relays))
     assert sorted(counts) == [0, 10, BATCH, BATCH]
     assert publisher.published == ids
 
@@ -85,7 +92,7 @@ async def test_a_relay_that_cannot_publish_keeps_trying(alone: PostgresDatabase)
     ids = await record(alone, 3)
     publisher = Publisher()
     publisher.fails_at = 1
-    running = asyncio.create_task(Relay(alone, publisher, asyncio.Event(), poll_s=0.01).run())
+    running = asyncio.create_task(relay_of(alone, publisher, poll_s=0.01).run())
 
     async def published(expected: int) -> bool:
         return len(publisher.published) == expected
@@ -103,7 +110,7 @@ async def test_a_relay_whose_round_failed_is_not_well_until_one_succeeds(alone: 
     ids = await record(alone, 3)
     publisher = Publisher()
     publisher.fails_at, publisher.error = 1, error
-    relay = Relay(alone, publisher, asyncio.Event(), poll_s=0.01)
+    relay = relay_of(alone, publisher, poll_s=0.01)
     await relay.check()
     running = asyncio.create_task(relay.run())
 
@@ -128,7 +135,7 @@ async def test_a_relay_logs_an_unexpected_error_with_its_traceback_and_waits_lon
     publisher.fails_at, publisher.error = 0, ValueError("a mistake of ours")
     loop = asyncio.get_running_loop()
     with capture_logs() as logs:
-        running = asyncio.create_task(Relay(alone, publisher, asyncio.Event(), poll_s=0.05).run())
+        running = asyncio.create_task(relay_of(alone, publisher, poll_s=0.05).run())
         started = loop.time()
 
         async def failed_thrice() -> bool:
@@ -142,9 +149,9 @@ async def test_a_relay_logs_an_unexpected_error_with_its_traceback_and_waits_lon
 
 
 async def record_and_fail(database: PostgresDatabase) -> None:
-    event = audit_event()
-    async with database.transaction(event.tenant_id) as tx:
-        await tx.audit.record(event)
+    tenant_id = new_id()
+    async with database.transaction(tenant_id) as tx:
+        await tx.audit.record(audit_event(tenant_id=tenant_id))
         raise Unavailable("somebody else's")
 
 
@@ -158,7 +165,7 @@ async def test_a_commit_wakes_the_relay_and_a_rollback_does_not(own_database_url
         async with database.transaction(new_id()) as tx:
             await tx.audit.record()
         async with database.outbox() as outbox:
-            assert await outbox.take(10) == []
+            assert await outbox.unsealed(10) == []
         assert not written.is_set()
         await record(database, 1)
         assert written.is_set()

@@ -109,6 +109,9 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
     document = app.openapi()
     assert set(document["paths"]) == {
         "/.well-known/jwks.json",
+        "/api/v1/admin/audit",
+        "/api/v1/admin/audit/export",
+        "/api/v1/admin/audit/head",
         "/api/v1/admin/users",
         "/api/v1/admin/users/{user_id}",
         "/api/v1/auth/api-keys",
@@ -131,6 +134,7 @@ def environment(**changes: str) -> dict[str, str]:
         "KALPI_PRINCIPAL_KEYS": PRINCIPAL_KEYS,
         "AUTH_SIGNING_KEY": random_key(),
         "AUTH_REFRESH_KEY": random_key(),
+        "AUTH_AUDIT_KEY": random_key(),
         "DATABASE_URL": NOWHERE,
         "NATS_URL": "nats://127.0.0.1:1",
     } | changes

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,13 +18,15 @@ from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.api.dependencies import Services
 from auth_service.app import _services, _tokens
 from auth_service.domain.accounts import NewUser
+from auth_service.domain.chain import sealed
 from auth_service.domain.errors import AlreadyRegistered
 from auth_service.domain.model import AuditEvent, Origin, RefreshToken
+from auth_service.domain.ports import AuditFilter
 from auth_service.domain.rotating import RingReader
 from shared.api_keys import digest as secret_digest
 from shared.clock import system_clock
 from shared.ids import new_id
-from tests.auth.auth_store import MONTH, NOW, Stored, digest, save, store_user
+from tests.auth.auth_store import MONTH, NOW, Heads, Stored, digest, save, store_user
 from tests.auth.auth_world import settings_of
 
 T = TypeVar("T")
@@ -105,11 +107,11 @@ async def test_expired_sessions_are_forgotten_with_their_tokens_and_others_are_n
 async def test_revoking_tells_what_it_changed(database: PostgresDatabase, stored: Stored) -> None:
     async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.sessions.revoke_all(stored.user.id, NOW + MONTH) == [], "an expired session is not alive"
-        assert await tx.sessions.revoke_all(stored.user.id, NOW) == [stored.session.id]
+        assert await tx.sessions.revoke_all(stored.user.id, NOW) == [replace(stored.session, revoked_at=NOW)]
         assert await tx.sessions.revoke_all(stored.user.id, NOW) == []
         assert not await tx.sessions.revoke(stored.session.id, NOW)
         assert not await tx.api_keys.revoke(new_id(), stored.key.id, NOW), "somebody else's"
-        assert await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW)
+        assert await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW) == replace(stored.key, revoked_at=NOW)
         assert not await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW)
         assert await tx.api_keys.count(stored.user.id) == 0
 
@@ -192,8 +194,30 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
     await database.failures.get("key")
     await database.failures.count("key", NOW, forget_after=MONTH)
     await database.failures.clear("key")
+    await database.trail.newest(AuditFilter(user_id=stored.user.id), before=10, limit=10)
+    await database.trail.oldest(AuditFilter(), after=10, limit=10)
+    await database.trail.head()
+    with suppress(UndoneError):
+        await relay_and_undo(database)
+
+
+class UndoneError(Exception):
+    """Rolls a transaction back."""
+
+
+async def relay_and_undo(database: PostgresDatabase) -> None:
+    """What is sealed is sealed once, so who asks this again finds it as it was."""
     async with database.outbox() as outbox:
-        await outbox.mark_published(await outbox.take(10))
+        await outbox.lock_sealing()
+        links = sealed(await outbox.last(), await outbox.unsealed(100))
+        await outbox.seal(links)
+        await outbox.lock_publishing()
+        await outbox.sealed(after=await outbox.published(), limit=10)
+        await outbox.mark_published(links[-1].link.seq)
+        await outbox.before(NOW)
+        await outbox.head()
+        await outbox.add_head(Heads().sign(links[-1].link, NOW))
+        raise UndoneError
 
 
 async def test_every_query_finds_its_rows_through_an_index(
@@ -213,6 +237,7 @@ async def test_every_query_finds_its_rows_through_an_index(
         f"""
         LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
         SET auto_explain.log_level = notice; SET enable_seqscan = off; SET enable_sort = off;
+        SET enable_incremental_sort = off;
         SET SESSION AUTHORIZATION auth_app; SET kalpi.tenant = '{stored.user.tenant_id}'
         """
     )
@@ -261,10 +286,11 @@ async def test_a_page_or_a_batch_is_one_statement_however_long_it_is(
         await database.listings.users(before=None, limit=100)
         assert len(sent) == 4
         async with database.outbox() as outbox:
-            taken = await outbox.take(1000)
-            assert len(sent) == 6, "the lock, and the rows"
-            await outbox.mark_published(taken)
-            assert len(sent) == 7
+            await outbox.lock_sealing()
+            rows = sealed(await outbox.last(), await outbox.unsealed(1000))
+            assert len(sent) == 7, "the lock, the end of the chain, and the rows"
+            await outbox.seal(rows)
+            assert len(sent) == 8
 
 
 async def test_no_operation_sends_more_statements_where_there_are_more_rows(
@@ -274,7 +300,7 @@ async def test_no_operation_sends_more_statements_where_there_are_more_rows(
     tokens = _tokens(settings, system_clock)
     await RingReader(database, tokens.use, system_clock).read()
     async with cheap_hasher() as hasher:
-        services = _services(settings, database, hasher, tokens, system_clock)
+        services = _services(settings, database, hasher, tokens, Heads().signer, system_clock)
         counts = [await statements_of_a_life(services, engine, many) for many in (1, 6)]
     assert counts[0] == counts[1]
     assert max(counts[0].values()) <= 9, counts

@@ -51,6 +51,7 @@ def test_the_keys_are_fit_for_what_they_sign(environ: Mapping[str, str]) -> None
     assert KeyRing.parse(environ["KALPI_PRINCIPAL_KEYS"]).newest
     assert len(decode_key(environ["AUTH_SIGNING_KEY"])) == 32
     assert len(decode_key(environ["AUTH_REFRESH_KEY"])) == 32
+    assert len(decode_key(environ["AUTH_AUDIT_KEY"])) == 32
 
 
 @each_way

@@ -29,6 +29,7 @@ def test_keys_are_fit_for_the_services(tmp_path: Path) -> None:
     assert KeyRing.parse(secrets.principal_keys).newest == secrets.principal_keys.partition(":")[0]
     assert len(decode_key(secrets.signing_key)) == 32
     assert len(decode_key(secrets.refresh_key)) >= 32
+    assert len(decode_key(secrets.audit_key)) == 32
 
 
 def test_every_secret_is_another_one(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ ADDRESSES = {f"GATEWAY_{name}_URLS": "http://127.0.0.1:1" for name in ("AUTH", "
 OTHERS = {
     "AUTH_SIGNING_KEY": KEY,
     "AUTH_REFRESH_KEY": KEY,
+    "AUTH_AUDIT_KEY": KEY,
     "DATA_STATE_DIR": os.devnull,
     "INDICATOR_DATA_URLS": "http://127.0.0.1:1",
     **ADDRESSES,

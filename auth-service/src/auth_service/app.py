@@ -5,22 +5,26 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 from fastapi import FastAPI
 
 from auth_service.adapters.argon2 import Argon2Hasher
-from auth_service.adapters.nats import AuthFacts
+from auth_service.adapters.heads import Ed25519Heads, ExportedHeads
+from auth_service.adapters.nats import KEPT, AuthFacts
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.adapters.tokens import SignedTokens
-from auth_service.api import accounts, admin_users, api_keys, internal, sessions
+from auth_service.api import accounts, admin_audit, admin_users, api_keys, internal, sessions
 from auth_service.api.dependencies import Services
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.guessing import PasswordGate
+from auth_service.domain.heads import HeadKeeper
 from auth_service.domain.keys import KeyService
 from auth_service.domain.relaying import Relay
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.rotating import RingReader
 from auth_service.domain.sessions import SessionRules, SessionService
+from auth_service.domain.trail import Trail
 from auth_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus, Fact
@@ -43,7 +47,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     hasher = hasher_of(settings)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
     facts = AuthFacts(bus)
-    relay = Relay(database, facts, written)
+    signer = Ed25519Heads(decode_key(settings.audit_key.get_secret_value()))
+    relay = Relay(database, facts, _head_keeper(settings, database, signer, clock), written, clock=clock)
     tokens = _tokens(settings, clock)
     ring = RingReader(database, tokens.use, clock)
 
@@ -53,8 +58,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with database, hasher, bus:
-            await facts.declare()
-            app.state.services = _services(settings, database, hasher, tokens, clock)
+            await facts.declare(on_new=partial(relay.publish_again, KEPT))
+            app.state.services = _services(settings, database, hasher, tokens, signer, clock)
             await ring.read()
             bus.follow(AUTH_STREAM, [auth_subject("signing-key", "rotated")], ring_changed, on_gap=ring_changed)
             tasks = [asyncio.create_task(relay.run()), asyncio.create_task(ring.run())]
@@ -64,7 +69,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check, "signing-keys": ring.check}
     if settings.replica_url is not None:
         checks["replica"] = database.check_replica
-    routers = [accounts.router, sessions.router, api_keys.router, admin_users.router, internal.internal, internal.well_known]
+    public = [accounts.router, sessions.router, api_keys.router, admin_users.router, admin_audit.router]
+    routers = [*public, internal.internal, internal.well_known]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
 
@@ -89,8 +95,19 @@ def _tokens(settings: Settings, clock: Clock) -> SignedTokens:
     return SignedTokens([decode_key(master.get_secret_value()) for master in masters], clock=clock, new_id=new_id)
 
 
+def _head_keeper(settings: Settings, database: PostgresDatabase, signer: Ed25519Heads, clock: Clock) -> HeadKeeper:
+    after = timedelta(seconds=settings.audit_head_after_s)
+    export = ExportedHeads(settings.audit_heads_path)
+    return HeadKeeper(database, signer, export, clock, every=settings.audit_head_every, after=after)
+
+
 def _services(
-    settings: Settings, database: PostgresDatabase, hasher: Argon2Hasher, tokens: SignedTokens, clock: Clock
+    settings: Settings,
+    database: PostgresDatabase,
+    hasher: Argon2Hasher,
+    tokens: SignedTokens,
+    signer: Ed25519Heads,
+    clock: Clock,
 ) -> Services:
     rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=settings.session_days))
     gate = PasswordGate(database, hasher, clock)
@@ -99,5 +116,7 @@ def _services(
         sessions=SessionService(database, hasher, gate, tokens, rules, clock=clock, new_id=new_id, random=os.urandom),
         keys=KeyService(database, clock=clock, new_id=new_id, random=os.urandom),
         resolver=Resolver(database, clock),
+        trail=Trail(database.trail),
+        audit_public_key=signer.public_key,
         jwks=tokens.jwks,
     )

@@ -1,5 +1,6 @@
 """What auth-service reads from its environment."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -21,6 +22,7 @@ Seed = Annotated[SecretKey, AfterValidator(_seed)]
 class Settings(ServiceSettings):
     """`signing_key` is what every key of the ring is derived from (`auth_service.adapters.tokens`). `previous_signing_key` signs
     nothing, but its keys are published too: what was signed with it, or will be, is valid.
+    `audit_key` signs heads of the audit chain: one for `audit_head_every` events, or after `audit_head_after_s` for fewer.
 
     Argon2's parameters are RFC 9106's second recommendation (section 4), the one for where memory is shared: what a guess costs
     an attacker is 64 MiB and some 100 ms of a core, and so does a login here. So few are computed at a time (2 x 64 MiB), and no
@@ -32,6 +34,10 @@ class Settings(ServiceSettings):
     signing_key: Seed
     previous_signing_key: Seed | None = None
     refresh_key: SecretKey
+    audit_key: Seed
+    audit_heads_path: Path | None = None
+    audit_head_every: int = Field(default=100, ge=1)
+    audit_head_after_s: float = Field(default=60, gt=0)
     session_days: int = Field(default=30, ge=1, le=365)
     argon2_time_cost: int = Field(default=3, ge=1)
     argon2_memory_kib: int = Field(default=64 * 1024, ge=8)

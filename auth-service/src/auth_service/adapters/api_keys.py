@@ -12,7 +12,6 @@ from auth_service.domain.model import ApiKey
 
 __all__ = ["PostgresApiKeys"]
 
-_record = select(*(column for column in _table.c if column.name != "revoked_at"))
 _unrevoked = _table.c.revoked_at.is_(None)
 
 
@@ -28,12 +27,13 @@ class PostgresApiKeys:
         return (await self._connection.execute(statement)).scalar_one()
 
     async def page(self, user_id: UUID, *, before: UUID | None, limit: int) -> list[ApiKey]:
-        statement = _record.where(_table.c.user_id == user_id, _unrevoked).order_by(_table.c.id.desc()).limit(limit)
+        statement = select(_table).where(_table.c.user_id == user_id, _unrevoked).order_by(_table.c.id.desc()).limit(limit)
         if before is not None:
             statement = statement.where(_table.c.id < before)
         return [ApiKey(**row) for row in (await self._connection.execute(statement)).mappings()]
 
-    async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> bool:
+    async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> ApiKey | None:
         this = (_table.c.id == key_id, _table.c.user_id == user_id, _unrevoked)
-        changed = await self._connection.execute(update(_table).where(*this).values(revoked_at=now))
-        return changed.rowcount == 1
+        revoked = await self._connection.execute(update(_table).where(*this).values(revoked_at=now).returning(_table))
+        row = revoked.mappings().one_or_none()
+        return ApiKey(**row) if row is not None else None

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from auth_service.adapters import isolation
 from auth_service.adapters.api_keys import PostgresApiKeys
-from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox
+from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox, PostgresTrail
 from auth_service.adapters.failures import PostgresFailures
 from auth_service.adapters.lookups import PostgresListings, PostgresLookups
 from auth_service.adapters.replica import Replicated
@@ -65,9 +65,9 @@ class PostgresDatabase:
         self._begin = partial(begun, engine, away=_AWAY)
         once = partial(statement, engine, away=_AWAY)
         self.lookups = PostgresLookups(once)
-        self.listings = PostgresListings(
-            Replicated(once, partial(statement, replica, away=_REPLICA_AWAY) if replica is not None else None, clock)
-        )
+        lagging = Replicated(once, partial(statement, replica, away=_REPLICA_AWAY) if replica is not None else None, clock)
+        self.listings = PostgresListings(lagging)
+        self.trail = PostgresTrail(lagging)
         self.failures = PostgresFailures(self._begin)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import RowMapping, Select
@@ -25,7 +26,7 @@ class Replicated:
         self._clock = clock
         self._rests_until: datetime | None = None
 
-    async def fetch(self, statement: Select[Any], given: Mapping[str, Any]) -> Sequence[RowMapping]:
+    async def fetch(self, statement: Select[Any], given: Mapping[str, Any] = MappingProxyType({})) -> Sequence[RowMapping]:
         """Whole: a replica that fails half way has then given nothing. Unavailable when the primary does not answer either."""
         if self._replica is not None and not self._rests():
             try:

@@ -39,15 +39,16 @@ class PostgresSessions:
         await self._connection.execute(marked)
         await self._connection.execute(insert(_tokens).values(asdict(following)))
 
-    async def revoke(self, session_id: UUID, now: datetime) -> bool:
+    async def revoke(self, session_id: UUID, now: datetime) -> Session | None:
         alive = (_table.c.id == session_id, _table.c.revoked_at.is_(None))
-        changed = await self._connection.execute(update(_table).where(*alive).values(revoked_at=now))
-        return changed.rowcount == 1
+        ended = await self._connection.execute(update(_table).where(*alive).values(revoked_at=now).returning(_table))
+        row = ended.mappings().one_or_none()
+        return Session(**row) if row is not None else None
 
-    async def revoke_all(self, user_id: UUID, now: datetime) -> list[UUID]:
+    async def revoke_all(self, user_id: UUID, now: datetime) -> list[Session]:
         alive = (_table.c.user_id == user_id, _table.c.expires_at > now, _table.c.revoked_at.is_(None))
-        ended = await self._connection.execute(update(_table).where(*alive).values(revoked_at=now).returning(_table.c.id))
-        return sorted(ended.scalars())
+        ended = await self._connection.execute(update(_table).where(*alive).values(revoked_at=now).returning(_table))
+        return sorted((Session(**row) for row in ended.mappings()), key=lambda session: session.id)
 
     async def forget_expired(self, user_id: UUID, now: datetime) -> None:
         await self._connection.execute(delete(_table).where(_table.c.user_id == user_id, _table.c.expires_at <= now))

@@ -4,6 +4,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -20,7 +22,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["SCHEMA", "api_key", "audit_event", "login_failure", "metadata", "refresh_token", "session", "tenant", "user_account"]
+__all__ = [
+    "SCHEMA",
+    "api_key",
+    "audit_event",
+    "audit_head",
+    "audit_relay",
+    "login_failure",
+    "metadata",
+    "refresh_token",
+    "session",
+    "tenant",
+    "user_account",
+]
 
 SCHEMA = "auth"
 metadata = MetaData(
@@ -132,7 +146,8 @@ login_failure = Table(
 Index("login_failure_by_age", login_failure.c.last_at)
 
 # The trail outlives what it tells of, so it references nothing. `recorded` is the order of writing, which ids of the same
-# millisecond do not give; `seq` is the order of publishing, null until then: the row is the outbox.
+# millisecond do not give; `seq` and `hash` are null until the relay makes the row a link of the chain: the row is the outbox.
+# Triggers keep it as it is: nothing is deleted, nothing but those two is changed, and they once.
 audit_event = Table(
     "audit_event",
     metadata,
@@ -145,10 +160,38 @@ audit_event = Table(
     Column("actor", Text, nullable=True),
     Column("request_id", Text, nullable=False),
     Column("client_ip", Text, nullable=True),
-    Column("user_id", Uuid, nullable=False),
-    Column("tenant_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=True),
+    Column("tenant_id", Uuid, nullable=True),
     Column("key_id", Uuid, nullable=True),
     Column("session_id", Uuid, nullable=True),
     Column("details", JSONB, nullable=False),
+    Column("hash", LargeBinary, nullable=True),
+    Column("before", JSONB(none_as_null=True), nullable=True),
+    Column("after", JSONB(none_as_null=True), nullable=True),
+    CheckConstraint("hash IS NULL OR (seq IS NOT NULL AND octet_length(hash) = 32)", name="audit_event_link_check"),
 )
-Index("audit_event_outbox", audit_event.c.recorded, postgresql_where=audit_event.c.seq.is_(None))
+Index("audit_event_outbox", audit_event.c.seq, audit_event.c.recorded, postgresql_where=audit_event.c.hash.is_(None))
+Index("audit_event_of_tenant", audit_event.c.tenant_id, audit_event.c.seq.desc())
+Index("audit_event_of_user", audit_event.c.user_id, audit_event.c.seq.desc())
+Index("audit_event_of_actor", audit_event.c.actor, audit_event.c.seq.desc())
+Index("audit_event_of_kind", audit_event.c.noun, audit_event.c.event, audit_event.c.seq.desc())
+Index("audit_event_of_request", audit_event.c.request_id, audit_event.c.seq.desc())
+Index("audit_event_by_time", audit_event.c.occurred_at, postgresql_using="brin")
+
+# one row
+audit_relay = Table(
+    "audit_relay",
+    metadata,
+    Column("single", Boolean, CheckConstraint("single", name="audit_relay_single_check"), primary_key=True),
+    Column("published_seq", BigInteger, nullable=False),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    _time("signed_at"),
+    Column("kid", Text, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+)

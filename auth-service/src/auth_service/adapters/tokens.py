@@ -4,9 +4,6 @@ The keys of the ring are derived, so that no process and no table holds one: the
 of a master and the key's id. The first key's seed is the master itself (docs/adr/0014).
 """
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +14,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from auth_service.adapters.ed25519 import public_jwk
 from auth_service.domain.signing import FIRST, SigningRing
 from shared.access_tokens import ALGORITHM, AUDIENCE, ISSUER, LIFETIME_S, TYPE
 from shared.clock import Clock
@@ -94,11 +91,4 @@ def seed_of(master: bytes, key_id: UUID) -> bytes:
 
 def _pair(master: bytes, key_id: UUID) -> _Pair:
     private = Ed25519PrivateKey.from_private_bytes(seed_of(master, key_id))
-    required = {"crv": "Ed25519", "kty": "OKP", "x": _text(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))}
-    # RFC 7638: the digest of the required members, in this order, without white space
-    thumbprint = hashlib.sha256(json.dumps(required, separators=(",", ":"), sort_keys=True).encode()).digest()
-    return _Pair(private, {**required, "alg": ALGORITHM, "use": "sig", "kid": _text(thumbprint)})
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
+    return _Pair(private, {**public_jwk(private.public_key()), "alg": ALGORITHM, "use": "sig"})

@@ -12,6 +12,7 @@ from auth_service.domain.keys import KeyService
 from auth_service.domain.model import Origin, Owner
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.sessions import SessionService
+from auth_service.domain.trail import Trail
 from shared.context import current_request_id
 from shared.errors import Unauthenticated
 from shared.guard import Caller
@@ -21,12 +22,17 @@ __all__ = ["After", "Domain", "From", "Limit", "Me", "NotStored", "Services", "m
 
 @dataclass(frozen=True)
 class Services:
-    """What the wiring leaves in `app.state.services`; `jwks` gives the document of the public keys."""
+    """What the wiring leaves in `app.state.services`; `jwks` gives the document of the public keys.
+
+    `audit_public_key` verifies heads of the audit chain.
+    """
 
     accounts: Accounts
     sessions: SessionService
     keys: KeyService
     resolver: Resolver
+    trail: Trail
+    audit_public_key: str
     jwks: Callable[[], dict[str, Any]]
 
 

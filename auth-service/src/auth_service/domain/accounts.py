@@ -58,8 +58,8 @@ class Accounts:
         async with self._database.transaction(tenant.id) as tx:
             await tx.users.add(tenant, user)
             await tx.audit.record(
-                self._auditor.event("tenant", "created", user, origin, now),
-                self._auditor.event("user", "registered", user, origin, now, tier=user.tier),
+                self._auditor.event("tenant", "created", user, origin, now, after=tenant),
+                self._auditor.event("user", "registered", user, origin, now, after=user),
             )
         return user
 
@@ -90,10 +90,9 @@ class Accounts:
             if before is None:
                 raise NoSuchUser
             after = replace(before, **changes)
-            changed = sorted(name for name in changes if getattr(before, name) != getattr(after, name))
-            if changed:
+            if after != before:
                 await tx.users.save(after)
-                await tx.audit.record(self._auditor.event("user", "updated", after, origin, now, changed=changed))
+                await tx.audit.record(self._auditor.event("user", "updated", after, origin, now, before=before, after=after))
         return after
 
     async def change_password(self, owner: Owner, current: str, new: str, origin: Origin) -> None:
@@ -109,14 +108,12 @@ class Accounts:
             locked = await tx.users.lock(owner.user_id)
             if locked is None or locked.password_changed_at != user.password_changed_at:
                 raise WrongPassword
-            await tx.users.save(replace(locked, password_hash=hashed, password_changed_at=now))
+            changed = replace(locked, password_hash=hashed, password_changed_at=now)
+            await tx.users.save(changed)
             ended = await tx.sessions.revoke_all(owner.user_id, now)
             await tx.audit.record(
-                self._auditor.event("user", "password_changed", locked, origin, now),
-                *(
-                    self._auditor.event("session", "revoked", locked, origin, now, session_id=session_id, reason="password")
-                    for session_id in ended
-                ),
+                self._auditor.event("user", "password_changed", changed, origin, now, before=locked, after=changed),
+                *self._auditor.ended(ended, changed, origin, now, reason="password"),
             )
 
     async def _by_id(self, owner: Owner) -> User | None:

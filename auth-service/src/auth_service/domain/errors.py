@@ -8,6 +8,7 @@ __all__ = [
     "AlreadyRegistered",
     "BadCredentials",
     "HashingBusy",
+    "NoHeadYet",
     "NoSigningKey",
     "NoSuchKey",
     "NoSuchUser",
@@ -69,6 +70,11 @@ class NoSigningKey(Unavailable):
 class RotationUnderWay(Conflict):
     def __init__(self, until: datetime) -> None:
         super().__init__(f"a new key is published already and signs from {until:%Y-%m-%d %H:%M:%S} UTC on")
+
+
+class NoHeadYet(NotFound):
+    def __init__(self) -> None:
+        super().__init__("no head of the audit trail has been signed yet")
 
 
 class NoSuchUser(NotFound):

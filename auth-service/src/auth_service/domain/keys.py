@@ -1,6 +1,7 @@
 """API keys: shown once, kept as a digest."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -45,7 +46,7 @@ class KeyService:
             if await tx.api_keys.count(owner.user_id) >= MOST_KEYS:
                 raise TooManyKeys(MOST_KEYS)
             await tx.api_keys.add(key)
-            await tx.audit.record(self._auditor.event("key", "created", user, origin, now, key_id=key.id))
+            await tx.audit.record(self._auditor.event("key", "created", user, origin, now, after=key))
         return secret, key
 
     async def list(self, owner: Owner, *, before: UUID | None, limit: int) -> Sequence[ApiKey]:
@@ -57,9 +58,11 @@ class KeyService:
         now = self._clock()
         async with self._database.transaction(owner.tenant_id) as tx:
             user = await tx.users.by_id(owner.user_id)
-            if user is None or not await tx.api_keys.revoke(owner.user_id, key_id, now):
+            key = await tx.api_keys.revoke(owner.user_id, key_id, now) if user is not None else None
+            if user is None or key is None:
                 raise NoSuchKey
-            await tx.audit.record(self._auditor.event("key", "revoked", user, origin, now, key_id=key_id))
+            before = replace(key, revoked_at=None)
+            await tx.audit.record(self._auditor.event("key", "revoked", user, origin, now, before=before, after=key))
 
     async def belongs_to(self, secret: str, user_id: UUID) -> bool:
         """Whether this is a valid key of this user."""

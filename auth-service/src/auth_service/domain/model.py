@@ -96,6 +96,7 @@ class ApiKey:
     key_hint: str
     created_at: datetime
     expires_at: datetime | None
+    revoked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +151,26 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """Who did what to whom; never a secret. It becomes the fact `kalpi.auth.<noun>.<event>.v1`."""
+    """Who did what to whom; never a secret. It becomes the fact `kalpi.auth.<noun>.<event>.v1`.
+
+    `before` and `after` are the fields that changed, as JSON (`auth_service.domain.auditing`); of what is new, `after` is all of
+    it. They hold personal values, and so stay in the trail: a fact names the fields alone.
+    """
 
     id: UUID
     occurred_at: datetime
-    noun: Literal["user", "key", "session", "tenant"]
+    noun: str
     event: str
     origin: Origin
-    user_id: UUID
-    tenant_id: UUID
+    user_id: UUID | None
+    tenant_id: UUID | None
     key_id: UUID | None = None
     session_id: UUID | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+    @property
+    def changed(self) -> list[str]:
+        """The names of the fields that another value has replaced."""
+        return sorted(self.after) if self.before is not None and self.after is not None else []

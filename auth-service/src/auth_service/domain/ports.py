@@ -7,24 +7,29 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from auth_service.domain.chain import Head, Link, Recorded, Sealed
 from auth_service.domain.model import ApiKey, AuditEvent, RefreshToken, Resolved, Session, Tenant, User, UserEntry
 from auth_service.domain.signing import SigningKey
 
 __all__ = [
     "AccessTokens",
     "ApiKeys",
+    "AuditFilter",
     "AuditTrail",
     "Database",
     "FactPublisher",
     "FailureCounts",
     "Failures",
     "Hasher",
+    "HeadExport",
+    "HeadSigner",
     "Listings",
     "Lookups",
     "Outbox",
     "RingTransaction",
     "Sessions",
     "SigningKeys",
+    "TrailReader",
     "Transaction",
     "Users",
 ]
@@ -52,8 +57,8 @@ class ApiKeys(Protocol):
     async def page(self, user_id: UUID, *, before: UUID | None, limit: int) -> list[ApiKey]:
         """Keys not revoked, newest first; those older than `before`."""
 
-    async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> bool:
-        """False when this user has no such key (any more)."""
+    async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> ApiKey | None:
+        """The key, which is revoked now; None when this user has no such key (any more)."""
 
 
 class Sessions(Protocol):
@@ -66,11 +71,11 @@ class Sessions(Protocol):
 
     async def rotate(self, spent: RefreshToken, following: RefreshToken) -> None: ...
 
-    async def revoke(self, session_id: UUID, now: datetime) -> bool:
-        """False when it was revoked before."""
+    async def revoke(self, session_id: UUID, now: datetime) -> Session | None:
+        """The session, which is revoked now; None when it was before."""
 
-    async def revoke_all(self, user_id: UUID, now: datetime) -> list[UUID]:
-        """The ids of those that were alive."""
+    async def revoke_all(self, user_id: UUID, now: datetime) -> list[Session]:
+        """Those that were alive, which are revoked now."""
 
     async def forget_expired(self, user_id: UUID, now: datetime) -> None: ...
 
@@ -105,16 +110,66 @@ class SigningKeys(Protocol):
         """Adds those that are new; of the others, until when they verify is changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which events of the trail: those that have all of what is given. `until` is not among them."""
+
+    user_id: UUID | None = None
+    tenant_id: UUID | None = None
+    actor: str | None = None
+    noun: str | None = None
+    event: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    request_id: str | None = None
+
+
 class AuditTrail(Protocol):
     async def record(self, *events: AuditEvent) -> None: ...
 
 
-class Outbox(Protocol):
-    async def take(self, limit: int) -> list[AuditEvent]:
-        """The oldest events not yet published; no other relay takes any until the transaction ends."""
+class TrailReader(Protocol):
+    """What is sealed of the trail, of all tenants. Each is one statement of its own."""
 
-    async def mark_published(self, events: Sequence[AuditEvent]) -> None:
-        """Gives them the next sequence numbers, in this order."""
+    async def newest(self, asked: AuditFilter, *, before: int | None, limit: int) -> list[Sealed]:
+        """Newest first; what comes before that sequence number."""
+
+    async def oldest(self, asked: AuditFilter, *, after: int, limit: int) -> list[Sealed]:
+        """Oldest first; what comes after that sequence number."""
+
+    async def head(self) -> Head | None:
+        """The newest that was signed."""
+
+
+class Outbox(Protocol):
+    """What the relay does with the trail. Each of the locks is one relay's at a time, until its transaction ends."""
+
+    async def lock_sealing(self) -> None: ...
+
+    async def lock_publishing(self) -> None: ...
+
+    async def last(self) -> Link:
+        """The newest that is sealed."""
+
+    async def unsealed(self, limit: int) -> list[Recorded]:
+        """The oldest events that no link leads to yet, in the order in which they were written."""
+
+    async def seal(self, rows: Sequence[Sealed]) -> None: ...
+
+    async def published(self) -> int:
+        """The sequence number up to which everything was published."""
+
+    async def sealed(self, *, after: int, limit: int) -> list[Sealed]: ...
+
+    async def mark_published(self, seq: int) -> None: ...
+
+    async def before(self, moment: datetime) -> int:
+        """The sequence number behind which everything sealed since then stands."""
+
+    async def head(self) -> Head | None:
+        """The newest that was signed."""
+
+    async def add_head(self, head: Head) -> None: ...
 
 
 class Transaction(Protocol):
@@ -171,6 +226,9 @@ class Database(Protocol):
     def listings(self) -> Listings: ...
 
     @property
+    def trail(self) -> TrailReader: ...
+
+    @property
     def failures(self) -> FailureCounts:
         """Of names that may be nobody's: digests that belong to no tenant. Each call is a transaction of its own."""
 
@@ -204,5 +262,14 @@ class AccessTokens(Protocol):
 
 
 class FactPublisher(Protocol):
-    async def publish(self, event: AuditEvent) -> None:
+    async def publish(self, row: Sealed) -> None:
         """Returns once it is acknowledged, else raises Unavailable; the same event twice is harmless."""
+
+
+class HeadSigner(Protocol):
+    def sign(self, link: Link, at: datetime) -> Head: ...
+
+
+class HeadExport(Protocol):
+    async def export(self, head: Head) -> None:
+        """Returns once it is out of the database's reach, else raises Unavailable."""

@@ -1,14 +1,22 @@
-"""The relay: audit events leave the outbox as facts, in order, at least once.
+"""The relay: audit events become links of the chain, and leave as facts, in order, at least once.
 
 The event was written in the transaction of the change it tells of, so none is lost and none is told of a change that was rolled
 back. Requests never wait for it: while nobody takes the facts, they stay where they are.
+
+Two transactions. The first seals: it gives each new row its sequence number and its hash. The second publishes what is sealed and
+then moves the cursor. Killed between the two, what is sealed is published later, under the same number; killed between an
+acknowledgement and the cursor, the same fact goes again, and its reader drops it by its id. As many relays may run as there are
+processes: two locks let one seal and one publish at a time, and sealing goes on while NATS is away.
 """
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 
-from auth_service.domain.model import AuditEvent
+from auth_service.domain.chain import Link, sealed
+from auth_service.domain.heads import HeadKeeper
 from auth_service.domain.ports import Database, FactPublisher
+from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.logging import get_logger
 
@@ -22,15 +30,26 @@ _log = get_logger("relay")
 class Relay:
     """`written` is set after each commit of this process that wrote events; `poll_s` finds those of processes that died."""
 
-    def __init__(self, database: Database, publisher: FactPublisher, written: asyncio.Event, *, poll_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        publisher: FactPublisher,
+        heads: HeadKeeper,
+        written: asyncio.Event,
+        *,
+        clock: Clock,
+        poll_s: float = 1.0,
+    ) -> None:
         self._database = database
         self._publisher = publisher
+        self._heads = heads
         self._written = written
+        self._clock = clock
         self._poll_s = poll_s
         self._failure: Exception | None = None
 
     async def check(self) -> None:
-        """For health: Unavailable when the last round failed, for then facts are waiting."""
+        """For health: Unavailable when the last round failed, for then facts may be waiting."""
         if self._failure is not None:
             raise Unavailable(f"facts are waiting ({type(self._failure).__name__})")
 
@@ -39,7 +58,7 @@ class Relay:
         while True:
             self._written.clear()
             try:
-                taken = await self.relay_batch()
+                taken = await self.round()
             except Unavailable as error:
                 self._failure = error
                 _log.warning("facts are waiting", why=error.detail)
@@ -57,20 +76,50 @@ class Relay:
                     async with asyncio.timeout(self._poll_s):
                         await self._written.wait()
 
-    async def relay_batch(self) -> int:
-        """How many were published; raises what the publisher failed with, after marking those that went before."""
-        failure: Exception | None = None
-        published: list[AuditEvent] = []
+    async def round(self) -> int:
+        """A batch of each; how many rows the longer one had. A head is signed whether or not facts can be published."""
+        count, last = await self.seal()
+        try:
+            return max(count, await self.publish())
+        finally:
+            await self._heads.keep(last)
+
+    async def seal(self) -> tuple[int, Link]:
+        """How many were sealed, and the newest link."""
         async with self._database.outbox() as outbox:
-            for event in await outbox.take(BATCH):
+            await outbox.lock_sealing()
+            last = await outbox.last()
+            rows = sealed(last, await outbox.unsealed(BATCH))
+            if rows:
+                await outbox.seal(rows)
+        return len(rows), rows[-1].link if rows else last
+
+    async def publish(self) -> int:
+        """How many were published; raises what the publisher failed with, after moving the cursor behind those before."""
+        failure: Exception | None = None
+        published = 0
+        async with self._database.outbox() as outbox:
+            # waiting rather than giving up: what this process has just sealed is then published now, not at the next look
+            await outbox.lock_publishing()
+            cursor = await outbox.published()
+            for row in await outbox.sealed(after=cursor, limit=BATCH):
                 try:
-                    await self._publisher.publish(event)
+                    await self._publisher.publish(row)
                 except Exception as error:  # noqa: BLE001 - raised below; unmarked, those that went before would go every round
                     failure = error
                     break
-                published.append(event)
+                cursor, published = row.link.seq, published + 1
             if published:
-                await outbox.mark_published(published)
+                await outbox.mark_published(cursor)
         if failure is not None:
             raise failure
-        return len(published)
+        return published
+
+    async def publish_again(self, age: timedelta) -> None:
+        """What the stream held is lost: everything of that age, all that it would hold, goes again."""
+        async with self._database.outbox() as outbox:
+            await outbox.lock_publishing()
+            cursor = min(await outbox.published(), await outbox.before(self._clock() - age))
+            await outbox.mark_published(cursor)
+        _log.warning("facts are published again", after=cursor)
+        self._written.set()

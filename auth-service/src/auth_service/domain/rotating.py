@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from auth_service.domain.auditing import Auditor
+from auth_service.domain.model import Origin
 from auth_service.domain.ports import Database
 from auth_service.domain.signing import SigningKey, SigningRing
 from shared.clock import Clock
@@ -15,6 +17,7 @@ __all__ = ["RingReader", "Rotation"]
 
 READ_AFTER_S = 10.0
 RETRY_AFTER_S = 1.0
+_OPERATOR = Origin(actor="svc:keys")
 _log = get_logger("signing-keys")
 
 
@@ -23,16 +26,18 @@ class Rotation:
         self._database = database
         self._clock = clock
         self._new_id = new_id
+        self._auditor = Auditor(new_id)
 
     async def rotate(self, *, revoke: bool = False) -> SigningKey:
         """Returns the new key. RotationUnderWay while the last one waits to sign, which `revoke` does not mind."""
         async with self._database.ring() as tx:
             ring = SigningRing(await tx.keys.lock())
             change = ring.revoked if revoke else ring.rotated
-            added, *changed = change(self._new_id(), self._clock())
+            now = self._clock()
+            added, *changed = change(self._new_id(), now)
             await tx.keys.put(added, *changed)
-            # SEAM (audit trail): `signing-key.rotated` is recorded here as soon as an event may be without a user. Readers of
-            # the ring and the gateways follow that fact already; until it comes they look again by themselves.
+            # without the new key's name: after a leak of the master that is all an attacker lacks
+            await tx.audit.record(self._auditor.event("signing-key", "rotated", None, _OPERATOR, now, revoked=revoke))
         return added
 
     async def ring(self) -> SigningRing:

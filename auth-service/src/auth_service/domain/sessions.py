@@ -78,7 +78,7 @@ class SessionService:
                 await tx.users.save(replace(current, password_hash=rehashed))
             await tx.sessions.forget_expired(user.id, now)
             await tx.sessions.add(session, self._stored(refresh_token, session, now))
-            await tx.audit.record(self._auditor.event("session", "created", current, origin, now, session_id=session.id))
+            await tx.audit.record(self._auditor.event("session", "created", current, origin, now, after=session))
         return self._grant(current, session.id, refresh_token)
 
     async def refresh(self, token: str, origin: Origin) -> Grant:
@@ -124,18 +124,13 @@ class SessionService:
             if user is None:
                 return
             ended = await tx.sessions.revoke_all(owner.user_id, now)
-            await tx.audit.record(
-                *(
-                    self._auditor.event("session", "revoked", user, origin, now, session_id=session_id, reason="logout-all")
-                    for session_id in ended
-                )
-            )
+            await tx.audit.record(*self._auditor.ended(ended, user, origin, now, reason="logout-all"))
 
     async def _revoke(self, tx: Transaction, user: User, session_id: UUID, origin: Origin, *, reason: str) -> None:
         now = self._clock()
-        if await tx.sessions.revoke(session_id, now):
-            event = self._auditor.event("session", "revoked", user, origin, now, session_id=session_id, reason=reason)
-            await tx.audit.record(event)
+        session = await tx.sessions.revoke(session_id, now)
+        if session is not None:
+            await tx.audit.record(*self._auditor.ended([session], user, origin, now, reason=reason))
 
     def _stored(self, token: str, session: Session, now: datetime) -> RefreshToken:
         return RefreshToken(self._new_id(), session.tenant_id, session.id, refreshing.digest(token), now)

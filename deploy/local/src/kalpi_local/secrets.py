@@ -12,7 +12,7 @@ from kalpi_local.files import private_folder, read_json, write_private
 __all__ = ["DEMO_USERS", "Secrets"]
 
 DEMO_USERS = ("demo-free", "demo-pro", "demo-premium", "demo-enterprise", "demo-admin")
-_KEYS = ("signing_key", "refresh_key")
+_KEYS = ("signing_key", "refresh_key", "audit_key")
 _ROLES = ("auth_owner", "auth_app", "indicator_owner", "indicator_app")
 _PASSWORDS = ("postgres", "valkey", "nats", *_ROLES, *DEMO_USERS)
 
@@ -45,6 +45,11 @@ class Secrets:
     @property
     def refresh_key(self) -> str:
         return str(self._values["refresh_key"])
+
+    @property
+    def audit_key(self) -> str:
+        """base64url of a 32-byte Ed25519 seed."""
+        return str(self._values["audit_key"])
 
     def password(self, name: str) -> str:
         """Of a server, a database role or a demo user; safe inside a URL and a configuration file."""

@@ -64,7 +64,7 @@ ROUTES = (
     Route("/api/v1/auth/logout", AUTH, "open", alone=True),
     Route("/.well-known/jwks.json", AUTH, "open", alone=True),
     Route("/api/v1/auth", AUTH, "account"),
-    Route("/api/v1/admin/users", AUTH, "account"),
+    Route("/api/v1/admin", AUTH, "account"),
     Route("/api/v1/usage", RATELIMIT, "account"),
     Route("/api/v1/indicators", INDICATOR, "account", alone=True),  # the catalogue costs nothing
     Route("/api/v1/indicators/batch", INDICATOR, "data", alone=True, batch=True, body_bytes=16 << 20, timeout_s=60),

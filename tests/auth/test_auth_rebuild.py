@@ -1,0 +1,227 @@
+"""Tenants, users and keys are made again from the trail: exactly what the tables hold, whatever was done."""
+
+import asyncio
+import itertools
+import os
+from contextlib import suppress
+from dataclasses import fields
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from auth_service.adapters.recorded_states import snapshot
+from auth_service.app import database_of, hasher_of
+from auth_service.cli.admin import app
+from auth_service.domain.accounts import Accounts, NewUser
+from auth_service.domain.auditing import state_of
+from auth_service.domain.errors import NoSuchKey
+from auth_service.domain.guessing import PasswordGate
+from auth_service.domain.keys import KeyService
+from auth_service.domain.model import ApiKey, Origin, RefreshToken, Session, Tenant, User
+from auth_service.domain.rebuilding import NOUNS, differences
+from auth_service.migrate import downgrade, migrate
+from auth_service.settings import Settings
+from shared.errors import Conflict
+from shared.ids import new_id
+from shared.postgres import open_engine
+from shared.roles import DatabaseUrls
+from tests.auth.auth_store import Stored
+from tests.auth.auth_world import PASSWORD, MovableClock, settings_of
+
+ORIGIN = Origin(None, "a request", "192.0.2.7")
+SAME_KEY = "user_id, name, 'another digest', key_hint, created_at, expires_at, revoked_at, tenant_id"
+STEPS = ("register", "address", "tier", "disable", "enable", "password", "create key", "revoke key")
+
+
+class Life:
+    """Users to whom things happen, by the domain's own services."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = MovableClock()
+        self.numbers = itertools.count()
+        self.users: list[User] = []
+        self.keys: list[ApiKey] = []
+        self.password: dict[UUID, str] = {}
+
+    async def run(self, steps: list[tuple[str, int]]) -> None:
+        self.users, self.keys = [], []
+        async with database_of(self.settings, asyncio.Event()) as database, hasher_of(self.settings) as hasher:
+            gate = PasswordGate(database, hasher, self.clock)
+            self.accounts = Accounts(database, hasher, gate, self.clock, new_id)
+            self.service = KeyService(database, clock=self.clock, new_id=new_id, random=os.urandom)
+            for step, which in [("register", 0), *steps]:
+                self.clock.forward(seconds=1)
+                with suppress(Conflict, NoSuchKey):
+                    await self.do(step, self.users[which % len(self.users)] if self.users else None, which)
+
+    async def do(self, step: str, user: User | None, which: int) -> None:
+        if user is None or step == "register":
+            name = f"u{new_id().hex[8:]}"
+            user = await self.accounts.register(NewUser(name, f"{name}@example.com", PASSWORD), ORIGIN)
+            self.users.append(user)
+            self.password[user.id] = PASSWORD
+            return
+        changes: dict[str, dict[str, object]] = {
+            "address": {"email": f"{which}-{user.email}"},
+            "tier": {"tier": ("free", "pro")[which % 2]},
+            "disable": {"is_active": False},
+            "enable": {"is_active": True},
+        }
+        if step in changes:
+            await self.accounts.change(user.owner, changes[step], ORIGIN)
+        elif step == "password":
+            await self.accounts.change(user.owner, {"is_active": True}, ORIGIN)
+            new = f"another password {next(self.numbers)}"
+            await self.accounts.change_password(user.owner, self.password[user.id], new, ORIGIN)
+            self.password[user.id] = new
+        elif step == "create key":
+            expires_in = timedelta(days=which) if which % 2 else None
+            self.keys.append((await self.service.create(user.owner, f"key {which}", expires_in, ORIGIN))[1])
+        elif self.keys:
+            key = self.keys[which % len(self.keys)]
+            await self.service.revoke(next(one.owner for one in self.users if one.id == key.user_id), key.id, ORIGIN)
+
+
+async def found(url: str) -> list[str]:
+    engine = open_engine(url, service="test", pool_size=1, command_timeout_s=10)
+    try:
+        async with snapshot(engine) as both:
+            return [
+                f"{noun}: {one.words}" for noun in NOUNS async for one in differences(noun, both.changes(noun), both.states(noun))
+            ]
+    finally:
+        await engine.dispose()
+
+
+def test_replaying_any_sequence_of_operations_gives_what_the_tables_hold(database_url: str, nats_url: str) -> None:
+    """On the database that all tests of this folder share: what others stored without the service is not compared."""
+    life = Life(settings_of(database_url, nats_url))
+    runner = asyncio.Runner()
+
+    @settings(max_examples=20)
+    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 6)), max_size=12))
+    def replayed(steps: list[tuple[str, int]]) -> None:
+        runner.run(life.run(steps))
+        mine = {user.id for user in life.users} | {key.id for key in life.keys} | {user.tenant_id for user in life.users}
+        assert runner.run(of_subjects(database_url, mine)) == ([], len(mine))
+
+    with runner:
+        replayed()
+
+
+async def of_subjects(url: str, subjects: set[UUID]) -> tuple[list[str], int]:
+    """What differs of these, and how many of them the tables hold."""
+    engine = open_engine(url, service="test", pool_size=1, command_timeout_s=10)
+    try:
+        async with snapshot(engine) as both:
+            differing, stored = [], 0
+            for noun in NOUNS:
+                stored += len([subject async for subject, _ in both.states(noun) if subject in subjects])
+                compared = differences(noun, both.changes(noun), both.states(noun))
+                differing += [f"{noun}: {one.words}" async for one in compared if one.subject in subjects]
+            return differing, stored
+    finally:
+        await engine.dispose()
+
+
+async def lived(url: str, nats_url: str) -> Life:
+    life = Life(settings_of(url, nats_url))
+    await life.run([("create key", 1), ("tier", 1), ("password", 0), ("revoke key", 0), ("create key", 2)])
+    return life
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE auth.user_account SET tier = 'enterprise'", ["user: tier is 'enterprise', and 'pro' by the trail"]),
+        ("UPDATE auth.user_account SET roles = '{admin}'", ["user: roles is ['admin'], and [] by the trail"]),
+        ("UPDATE auth.tenant SET name = 'mine'", ["tenant: name is 'mine', and"]),
+        ("UPDATE auth.api_key SET revoked_at = NULL WHERE revoked_at IS NOT NULL", ["key: revoked_at is None, and '"]),
+        ("DELETE FROM auth.api_key WHERE revoked_at IS NULL", ["key: in the trail, and not in the table"]),
+        (
+            f"INSERT INTO auth.api_key SELECT gen_random_uuid(), {SAME_KEY} FROM auth.api_key LIMIT 1",  # noqa: S608 - ours
+            ["key: in the table, and not in the trail"],
+        ),
+    ],
+)
+async def test_what_was_changed_behind_the_trails_back_is_told(
+    own_urls: DatabaseUrls, nats_url: str, statement: str, told: list[str]
+) -> None:
+    await lived(own_urls.app, nats_url)
+    assert await found(own_urls.app) == []
+    connection = await asyncpg.connect(own_urls.admin)
+    await connection.execute(statement)
+    await connection.close()
+    differing = await found(own_urls.app)
+    assert len(differing) == len(told)
+    assert all(one.startswith(words) for one, words in zip(differing, told, strict=True)), differing
+
+
+async def test_an_event_taken_from_the_trail_is_told_of_by_the_next(own_urls: DatabaseUrls, nats_url: str) -> None:
+    life = Life(settings_of(own_urls.app, nats_url))
+    await life.run([("tier", 1), ("tier", 0), ("tier", 1)])
+    connection = await asyncpg.connect(own_urls.admin)
+    await connection.execute("SET session_replication_role = replica")
+    await connection.execute(
+        "DELETE FROM auth.audit_event WHERE recorded = (SELECT min(recorded) FROM auth.audit_event WHERE event = 'updated')"
+    )
+    await connection.close()
+    assert await found(own_urls.app) == ["user: updated: tier was 'pro' before it, and 'free' after the event before"]
+
+
+async def test_changes_made_at_the_same_time_are_told_of_in_the_order_in_which_they_were_made(
+    own_urls: DatabaseUrls, nats_url: str
+) -> None:
+    """Each holds its row's lock before it records: else what one found before it would not be what the last one left."""
+    life = Life(settings_of(own_urls.app, nats_url, pool_size=20))
+    await life.run([])
+    (user,) = life.users
+    async with database_of(life.settings, asyncio.Event()) as database, hasher_of(life.settings) as hasher:
+        accounts = Accounts(database, hasher, PasswordGate(database, hasher, life.clock), life.clock, new_id)
+        changes = [accounts.change(user.owner, {"tier": f"tier_{number}"}, ORIGIN) for number in range(40)]
+        await asyncio.gather(*changes)
+    assert await found(own_urls.app) == []
+    connection = await asyncpg.connect(own_urls.admin)
+    assert await connection.fetchval("SELECT count(*) FROM auth.audit_event WHERE event = 'updated'") == 40
+    await connection.close()
+
+
+async def test_the_command_says_what_differs(own_urls: DatabaseUrls, nats_url: str) -> None:
+    def run() -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["audit", "rebuild", "--database-url", own_urls.app])
+        return done.exit_code, done.output
+
+    life = await lived(own_urls.app, nats_url)
+    assert await asyncio.to_thread(run) == (0, "tenants, users and keys are what the trail tells\n")
+    connection = await asyncpg.connect(own_urls.admin)
+    await connection.execute("UPDATE auth.user_account SET is_active = false")
+    await connection.close()
+    expected = f"user {life.users[0].id}: is_active is False, and True by the trail\n"
+    assert await asyncio.to_thread(run) == (1, expected)
+
+
+async def test_what_was_there_before_the_trail_told_of_states_is_recorded_when_it_begins_to(
+    own_urls: DatabaseUrls, nats_url: str
+) -> None:
+    await lived(own_urls.app, nats_url)
+    await asyncio.to_thread(downgrade, own_urls.owner, "0002")
+    await asyncio.to_thread(migrate, own_urls.owner, own_urls.app)
+    assert await found(own_urls.app) == []
+    await lived(own_urls.app, nats_url)
+    assert await found(own_urls.app) == []
+
+
+def test_a_state_holds_every_field_but_the_secrets_and_where_a_credential_lies(stored: Stored) -> None:
+    left_out = {
+        record: sorted({one.name for one in fields(record)} - set(state_of(example)))
+        for record, example in ((User, stored.user), (ApiKey, stored.key), (Session, stored.session))
+    }
+    assert left_out == {User: ["password_hash"], ApiKey: ["key_sha256", "tenant_id"], Session: ["tenant_id"]}
+    assert [one.name for one in fields(RefreshToken) if not one.repr] == ["token_sha256"]
+    assert set(state_of(Tenant(new_id(), "t", stored.user.created_at))) == {one.name for one in fields(Tenant)}

@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Message
 
 @asynccontextmanager
 async def running(app: FastAPI, headers: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    async with LifespanManager(app, startup_timeout=20, shutdown_timeout=20) as manager:
-        transport = httpx.ASGITransport(app=manager.app)
+    async with LifespanManager(app, startup_timeout=20, shutdown_timeout=20):
+        # not the manager's app: that gives all requests one state, and who is asking is in it
+        transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers) as client:
             yield client
 

@@ -1,6 +1,5 @@
 """The wiring of indicator-service."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from indicator_service.api.answering import Lanes
 from indicator_service.api.describe import describe_indicators
 from indicator_service.domain.results import Results, TimesToLive
 from indicator_service.domain.saving import CustomIndicators
+from indicator_service.domain.turns import Turns
 from indicator_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
             app.state.plans = plans
             kept.follow(bus)
             app.state.results = Results(kept, ttl, settings.cache_min_cost_ms / 1000, time.perf_counter)
-            app.state.large = asyncio.Semaphore(1)
+            app.state.large = Turns()
             app.state.lanes = lanes
             app.state.custom = CustomIndicators(store, clock=clock, new_id=new_id)
             app.state.source = DataClient(data_service, settings.bars_cache_mb << 20)

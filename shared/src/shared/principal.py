@@ -39,6 +39,11 @@ class Principal(BaseModel):
     session_id: str | None = None
     key_id: str | None = None
 
+    @property
+    def account(self) -> str:
+        """Who pays: the tenant, or a service itself."""
+        return self.tenant_id or self.user_id
+
     @classmethod
     def service(cls, name: str) -> "Principal":
         return cls(kind="service", user_id=f"svc:{name}")

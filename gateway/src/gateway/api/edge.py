@@ -92,7 +92,7 @@ class Edge:
             await self._forward(route, exchange, await self._outgoing(route, exchange, held, self._nobody, None))
             return
         principal = await self._authenticate(exchange)
-        held.account = principal.tenant_id or principal.user_id
+        held.account = principal.account
         plan = self._admission.plan_of(principal)
         if route.access == "data" and exchange.method != "GET":
             # its slot first: what waits for a body, or counts in it, is one of the requests that a caller may have at a time

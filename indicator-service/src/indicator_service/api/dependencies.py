@@ -1,6 +1,5 @@
 """What several routes are given."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -9,8 +8,9 @@ from fastapi import Depends, Request
 
 from indicator_service.domain.ports import BarSource
 from indicator_service.domain.saving import CustomIndicators
-from shared.errors import Unavailable
+from indicator_service.domain.turns import Turns
 from shared.limits.book import PlanWatcher
+from shared.principal import Envelope
 
 __all__ = ["Custom", "Plans", "Source", "is_large", "turn"]
 
@@ -45,16 +45,11 @@ def is_large(universe: Sequence[str] | None) -> bool:
 
 @asynccontextmanager
 async def turn(request: Request, *, needed: bool = True) -> AsyncIterator[None]:
-    """For what takes seconds or much memory: one at a time in a process. Unavailable when it is not one's turn soon."""
+    """For what takes seconds or much memory. Raises as `Turns.of`, of the account that asks."""
     if not needed:
         yield
         return
-    large: asyncio.Semaphore = request.app.state.large
-    try:
-        await asyncio.wait_for(large.acquire(), _TURN_S)
-    except TimeoutError:
-        raise Unavailable("others of its size are being computed", 5) from None
-    try:
+    turns: Turns = request.app.state.large
+    envelope: Envelope = request.state.envelope
+    async with turns.of(envelope.principal.account, _TURN_S):
         yield
-    finally:
-        large.release()

@@ -9,12 +9,15 @@ Conflict
 ├── NameTaken
 ├── BrokenCustomIndicator
 └── TooManyCustomIndicators
+RateLimited
+├── WaitsAlready
+└── TooMuchUnread
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from shared.errors import Conflict, InvalidInput, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound, RateLimited
 
 __all__ = [
     "BrokenCustomIndicator",
@@ -23,7 +26,9 @@ __all__ = [
     "NameTaken",
     "NoSuchCustomIndicator",
     "TooManyCustomIndicators",
+    "TooMuchUnread",
     "UnknownIndicator",
+    "WaitsAlready",
 ]
 
 
@@ -81,3 +86,13 @@ class BrokenCustomIndicator(Conflict):
 class TooManyCustomIndicators(Conflict):
     def __init__(self, most: int) -> None:
         super().__init__(f"a user has at most {most} indicators; delete one first")
+
+
+class WaitsAlready(RateLimited):
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("another large request of this account waits for its turn already", retry_after_s, ["turn"])
+
+
+class TooMuchUnread(RateLimited):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the answers that an account has not read yet take at most {most >> 20} MiB", 5, ["answers"])

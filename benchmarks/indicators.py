@@ -13,9 +13,11 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -26,8 +28,8 @@ from rich.table import Table
 from talib import _ta_lib
 
 from indicator_service.domain.answer import Scope
-from indicator_service.domain.batch import Construct, check_size, computed, groups_of, open_constructs, parse_batch
-from indicator_service.domain.batch_rows import json_pieces, table
+from indicator_service.domain.batch import Construct, Opened, Size, groups_of, open_constructs, parse_batch
+from indicator_service.domain.batch_rows import JsonRows, Shape, TableRows
 from indicator_service.domain.candles import parse_candles
 from indicator_service.domain.catalogue import CATALOGUE, FUNCTIONS_BY_NAME, find
 from indicator_service.domain.engine import compute
@@ -35,6 +37,7 @@ from indicator_service.domain.expressions import expression_of
 from indicator_service.domain.request import IndicatorRequest, parse_parameters, parse_request
 from indicator_service.domain.rows import json_rows
 from indicator_service.domain.series import Bars
+from shared.errors import KalpiError
 from shared.formats import render, table_of
 from shared.limits.batches import constructs_of
 from shared.limits.history import HistoryWindow
@@ -144,6 +147,18 @@ SYMBOLS, BATCH_ROUNDS = 500, 7
 BATCH = {"sma": 20, "ema": 20, "rsi": 14, "macd": None, "bbands": 20, "atr": 14, "adx": 14, "stoch": None}
 
 
+def bare_batch(bars: Mapping[str, Bars]) -> None:
+    for one in bars.values():
+        talib.SMA(one.close, 20)
+        talib.EMA(one.close, 20)
+        talib.RSI(one.close, 14)
+        talib.MACD(one.close, 12, 26, 9)
+        talib.BBANDS(one.close, 20, 2, 2)
+        talib.ATR(one.high, one.low, one.close, 14)
+        talib.ADX(one.high, one.low, one.close, 14)
+        talib.STOCH(one.high, one.low, one.close, 5, 3, 0, 3, 0)
+
+
 def batch_ms() -> dict[str, float]:
     """500 symbols of 750 bars × 8 indicators, in milliseconds."""
     bars = {f"S{at}": replace(walk(at, ROWS), symbol=f"S{at}") for at in range(SYMBOLS)}
@@ -152,38 +167,42 @@ def batch_ms() -> dict[str, float]:
     items = [{"indicator": name, "parameters": {"time_period": period} if period else {}} for name, period in BATCH.items()]
     body = orjson.dumps({"constructs": [{"symbol": name, "indicators": items} for name in bars]})
 
-    def bare() -> None:
-        for one in bars.values():
-            talib.SMA(one.close, 20)
-            talib.EMA(one.close, 20)
-            talib.RSI(one.close, 14)
-            talib.MACD(one.close, 12, 26, 9)
-            talib.BBANDS(one.close, 20, 2, 2)
-            talib.ATR(one.high, one.low, one.close, 14)
-            talib.ADX(one.high, one.low, one.close, 14)
-            talib.STOCH(one.high, one.low, one.close, 5, 3, 0, 3, 0)
-
-    def opened() -> list[Construct]:
+    def opened() -> tuple[list[Construct], list[Opened]]:
         constructs = parse_batch(constructs_of(body), lambda name, sent, loc: parse_parameters(find(name), sent, *loc))
-        for group in groups_of(constructs):
-            open_constructs(group, bars, {}, lambda _bars, _start, _end: _WHOLE)
-        check_size(constructs)
-        return constructs
+        (group,) = groups_of(constructs)
+        alike = (construct for constructs in group.constructs.values() for construct in constructs)
+        opened = open_constructs(alike, bars, {}, lambda _bars, _start, _end: _WHOLE)
+        rows, size = JsonRows(constructs, "premium", described), Size()
+        for one in opened:
+            size.add(one, rows.weigh(one))
+        return constructs, opened
 
-    ready = opened()
+    def described(error: KalpiError) -> dict[str, Any]:
+        return {"title": str(error)}
+
+    constructs, ready = opened()
 
     def compute_all() -> None:
-        for construct in ready:
-            for _ in computed(construct):
-                pass
+        for one in ready:
+            deque(one.computed(), 0)
+
+    def json() -> bytes:
+        rows = JsonRows(constructs, "premium", described)
+        rows.add(ready)
+        return b"".join(rows.whole())
+
+    def arrow(shape: Shape) -> bytes:
+        rows = TableRows(constructs, shape, text=False)
+        rows.add(ready)
+        return render(table_of(rows.whole()), "arrow")
 
     works: dict[str, Work] = {
-        "bare TA-Lib loop": bare,
+        "bare TA-Lib loop": lambda: bare_batch(bars),
         "service: compute": compute_all,
         "service: parse, rows, bounds": opened,
-        "service: compute and write JSON": lambda: b"".join(json_pieces(ready, "premium", lambda error: {"title": str(error)})),
-        "service: compute and write Arrow, long": lambda: render(table_of(table(ready, "long")), "arrow"),
-        "service: compute and write Arrow, wide": lambda: render(table_of(table(ready, "wide")), "arrow"),
+        "service: compute and write JSON": json,
+        "service: compute and write Arrow, long": lambda: arrow("long"),
+        "service: compute and write Arrow, wide": lambda: arrow("wide"),
     }
     rounds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(BATCH_ROUNDS):

@@ -1,7 +1,13 @@
 """Many symbols × many indicators: each value as the single route gives it, each failure in its own slot."""
 
+import asyncio
+import gc
 import io
-from collections.abc import Mapping, Sequence
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -9,10 +15,15 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
+from fastapi import FastAPI
 
+from indicator_service.api import batch as api
+from indicator_service.api import dependencies
 from indicator_service.app import NAME
 from indicator_service.domain import batch
 from indicator_service.domain.catalogue import CATALOGUE
+from indicator_service.domain.ports import BarSource, ManyBars
+from indicator_service.domain.series import Bars
 from shared.limits.plans import Entitlements
 from tests.indicator.conftest import Counted
 from tests.indicator.samples import any_parameters, seeded
@@ -176,6 +187,144 @@ async def test_the_bars_of_all_symbols_are_one_call(client: httpx.AsyncClient, d
     calls.clear()
     assert (await asked(client, constructs)).status_code == 200
     assert calls == [("/internal/v1/bars", 200)]
+
+
+async def test_as_many_groups_of_bars_as_are_fetched_one_after_the_other_are_bounded(
+    client: httpx.AsyncClient, data_service: tuple[Counted, str]
+) -> None:
+    days = [f"2011-06-{day:02}" for day in range(1, 18)]
+    constructs = [{"symbol": "IBM", "as_of": day, "limit": 1, "indicators": [{"indicator": "sma"}]} for day in days]
+    assert (await asked(client, constructs[1:])).status_code == 200
+    data_service[0].calls.clear()
+    refused = await asked(client, constructs)
+    (error,) = refused.json()["errors"]
+    assert (refused.status_code, error["loc"]) == (422, ["body", "constructs"])
+    assert "interval, adjustment and as_of" in error["msg"]
+    assert data_service[0].calls == []
+
+
+class OneByOne:
+    """Gives each symbol's bars by themselves, and remembers for whom they were asked, and of how many at most the bars were held
+    when the next ones were."""
+
+    def __init__(self, source: BarSource) -> None:
+        self._source = source
+        self._held = weakref.WeakSet[Bars]()
+        self.asked: list[str] = []
+        self.most_held = 0
+
+    async def many(self, symbols: Sequence[str], *asked: Any) -> AsyncIterator[ManyBars]:
+        for symbol in symbols:
+            self.asked.append(symbol)
+            gc.collect()
+            self.most_held = max(self.most_held, len(self._held))
+            yield await self._alone(symbol, *asked)
+
+    async def _alone(self, symbol: str, *asked: Any) -> ManyBars:
+        (part,) = [part async for part in self._source.many([symbol], *asked)]
+        bars = replace(part.found[symbol])
+        self._held.add(bars)
+        return ManyBars({symbol: bars}, {})
+
+
+@pytest.mark.parametrize("query", ["", "?format=csv", "?format=arrow&shape=wide"])
+async def test_bars_are_held_only_until_what_is_asked_of_them_is_written(
+    client: httpx.AsyncClient, app: FastAPI, query: str
+) -> None:
+    constructs = [{"symbol": symbol, "limit": 3, "indicators": [{"indicator": "macd"}]} for symbol in reversed(SYMBOLS)]
+    whole = await asked(client, constructs, query)
+    app.state.source = source = OneByOne(app.state.source)
+    assert (await asked(client, constructs, query)).content == whole.content
+    assert source.asked == list(reversed(SYMBOLS))
+    assert source.most_held == 1, "those that were computed last"
+
+
+async def test_what_is_too_much_is_refused_before_the_rest_is_fetched(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MOST_VALUES", 5)
+    app.state.source = source = OneByOne(app.state.source)
+    constructs = [{"symbol": symbol, "limit": 3, "indicators": [{"indicator": "sma"}]} for symbol in SYMBOLS]
+    assert (await asked(client, constructs)).status_code == 422
+    assert source.asked == list(SYMBOLS[:2])
+
+
+async def test_answers_have_a_length_that_is_known_before_they_are_written(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    construct = {"symbol": "AAPL", "indicators": [{"id": "a" * 100, "indicator": "bbands"}, {"indicator": "macd"}]}
+    for query in ("", "?format=csv", "?format=csv&shape=wide", "?format=arrow", "?format=arrow&shape=wide"):
+        length = len((await asked(client, [construct], query)).content)
+        with monkeypatch.context() as bounded:
+            bounded.setattr(batch, "MOST_BYTES", round(length * 1.3))
+            assert (await asked(client, [construct], query)).status_code == 200, query
+            bounded.setattr(batch, "MOST_BYTES", round(length * 0.8))
+            refused = await asked(client, [construct], query)
+        assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body", "constructs"]), query
+
+
+async def test_what_takes_long_waits_for_its_turn_as_what_is_large_does(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "_TURN_S", 0.01)
+    long = [{"indicator": "cci", "parameters": {"time_period": period}} for period in range(900, 1100)]
+    many = [{"indicator": "sma", "parameters": {"time_period": period}} for period in range(2, 102)]
+    async with app.state.large.of("another", 0.0):
+        for symbols, limit, items, status in (
+            (SYMBOLS, 1, long, 503),
+            (SYMBOLS, 5_000, many, 503),
+            (SYMBOLS[:1], 1, long[:1], 200),
+        ):
+            constructs = [{"symbol": symbol, "limit": limit, "indicators": items} for symbol in symbols]
+            assert (await asked(client, constructs)).status_code == status, (limit, len(items))
+
+
+async def test_what_takes_long_with_many_constructs_keeps_nobody_waiting(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def watched(call: Callable[..., Any], *given: Any) -> Any:
+        threads.append(threading.current_thread())
+        return call(*given)
+
+    for name in ("constructs_of", "groups_of", "open_constructs", "failures"):
+        monkeypatch.setattr(api, name, partial(watched, getattr(api, name)))
+    answer = await asked(client, [{"symbol": "IBM", "limit": 1, "indicators": [{"indicator": "sma"}]}])
+    assert answer.status_code == 200
+    assert len(threads) == 4
+    assert threading.main_thread() not in threads
+
+
+async def test_long_bodies_are_read_one_at_a_time_and_others_meanwhile(client: httpx.AsyncClient, app: FastAPI) -> None:
+    content = orjson.dumps({"constructs": [{"symbol": "IBM", "limit": 1, "indicators": [{"indicator": "sma"}]}]})
+    async with app.state.reading:
+        long = asyncio.create_task(client.post(PATH, content=content.ljust((64 << 10) + 1)))
+        for _ in range(3):
+            assert (await client.post(PATH, content=content)).status_code == 200
+        assert not long.done()
+    assert (await long).content == (await client.post(PATH, content=content)).content
+
+
+async def test_a_series_has_no_more_structure_than_it_needs(client: httpx.AsyncClient) -> None:
+    junk = {"indicator": "sma", "parameters": {"x": [{}] * 30_000}}
+    refused = await asked(client, [{"symbol": "IBM", "indicators": [junk]}])
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["body"])
+
+
+@pytest.mark.parametrize(
+    ("ids", "column"), [(("b", "b.upper"), "b.upper"), (("date", "date_"), "date_"), (("symbol_", "symbol"), "symbol_")]
+)
+async def test_two_outputs_do_not_share_a_column(client: httpx.AsyncClient, ids: tuple[str, str], column: str) -> None:
+    indicators = ("bbands", "sma") if "." in column else ("sma", "ema")
+    items = [{"id": own, "indicator": name} for own, name in zip(ids, indicators, strict=True)]
+    apart = [{"symbol": "IBM", "limit": 2, "indicators": [item]} for item in items]
+    for constructs in ([{"symbol": "IBM", "limit": 2, "indicators": items}], apart):
+        refused = await asked(client, constructs, "?format=csv&shape=wide")
+        assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["query", "shape"])
+        assert column in refused.json()["detail"]
+        for query in ("?format=csv", ""):
+            assert (await asked(client, constructs, query)).headers["x-kalpi-failed"] == "0"
 
 
 @pytest.mark.parametrize("format_", ["json", "csv", "arrow", "parquet"])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp, Message, Scope
 
 
 @asynccontextmanager
@@ -23,6 +23,24 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     content: bytes
+
+
+def scope_of(method: str, path: str, query: str, headers: Mapping[str, str]) -> Scope:
+    """Of one request."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("service", 80),
+    }
 
 
 async def ask(
@@ -41,19 +59,5 @@ async def ask(
         else:
             parts.append(message.get("body", b""))
 
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "root_path": "",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("service", 80),
-    }
-    await app(scope, receive, send)
+    await app(scope_of(method, path, query, headers), receive, send)
     return Answer(status, named, b"".join(parts))

@@ -1,5 +1,6 @@
 """The wiring of indicator-service."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from indicator_service.api.describe import describe_indicators
 from indicator_service.domain.results import Results, TimesToLive
 from indicator_service.domain.saving import CustomIndicators
 from indicator_service.domain.turns import Turns
+from indicator_service.domain.unread import UnreadRoom
 from indicator_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus
@@ -57,6 +59,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
             app.state.results = Results(kept, ttl, settings.cache_min_cost_ms / 1000, time.perf_counter)
             app.state.large = Turns()
             app.state.lanes = lanes
+            app.state.reading = asyncio.Lock()
+            app.state.unread = UnreadRoom(settings.unread_answers_mb << 20)
             app.state.custom = CustomIndicators(store, clock=clock, new_id=new_id)
             app.state.source = DataClient(data_service, settings.bars_cache_mb << 20)
             yield

@@ -1,7 +1,9 @@
 """`POST /api/v1/indicators/batch`: many symbols × many indicators."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, ExitStack, aclosing
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any
 
@@ -11,14 +13,18 @@ from pydantic import BaseModel
 from indicator_service.api.dependencies import Custom, Plans, Source, turn
 from indicator_service.api.entitled import check_parameters, window_of
 from indicator_service.api.own import OwnOfBatch
-from indicator_service.domain.batch import Construct, check_size, groups_of, open_constructs, parse_batch
-from indicator_service.domain.batch_rows import Shape, failures, json_pieces, table
+from indicator_service.api.unread import PiecesResponse, unread
+from indicator_service.domain.batch import Construct, Group, Opened, Size, Window, groups_of, open_constructs, parse_batch
+from indicator_service.domain.batch_rows import JsonRows, Shape, TableRows, failures
+from indicator_service.domain.ports import BarSource, ManyBars
 from indicator_service.domain.request import Parameters, parse_parameters
 from indicator_service.domain.series import Bars
+from indicator_service.domain.unread import Unread
 from shared.errors import KalpiError
 from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, render, requested_format, table_of
 from shared.guard import Caller
-from shared.limits.batches import check_series, constructs_of, series_of
+from shared.limits.batches import check_outline, check_series, constructs_of, series_of
+from shared.limits.book import PlanWatcher
 from shared.limits.history import HistoryWindow
 from shared.principal import Envelope
 from shared.problems import problem_document
@@ -27,8 +33,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/indicators", tags=["indicators"])
 _PATH = f"{router.prefix}/batch"
-_BIG = 250_000
-"""Values of a batch that waits for its turn: two of ten million at once would take a gigabyte."""
+_LONG_BODY = 64 << 10
 
 
 class BatchAnswer(BaseModel):
@@ -63,15 +68,57 @@ async def batch(
     the item's id or, without one, by what it computes (`sma(20)`, `bbands(20,2.0,2.0,sma).upper`). `X-Kalpi-Failed` says how many
     series have no rows because of an error; JSON says which and why.
     """
-    written = requested_format(request, format)
+    form = requested_format(request, format)
     body = await request.body()
-    constructs = await asyncio.to_thread(_parsed, body, caller, plans, OwnOfBatch(custom, caller))
-    await _fetch(constructs, caller, plans, source)
-    async with turn(request, needed=check_size(constructs) > _BIG):
-        return await _answer(constructs, caller, written, shape)
+    own = OwnOfBatch(custom, caller)
+
+    def read() -> _Batch:
+        if len(body) > _LONG_BODY:
+            check_outline(body, caller.entitled, plans)
+        constructs = _parsed(body, caller, plans, own)
+        return _Batch(constructs, groups_of(constructs), _rows_of(constructs, caller, form, shape), form)
+
+    def window(bars: Bars, start: date | None, end: date | None) -> HistoryWindow:
+        return window_of(caller, plans, bars, start, end)
+
+    async with AsyncExitStack() as alone:
+        if len(body) > _LONG_BODY:  # its objects take many times the room of the bytes
+            await alone.enter_async_context(request.app.state.reading)
+        asked = await asyncio.to_thread(read)
+    with ExitStack() as until_sent:
+        answer = until_sent.enter_context(unread(request))
+        pieces, failed = await _made(request, asked, source, window, answer)
+        return PiecesResponse(pieces, MEDIA_TYPES[form], {"X-Kalpi-Failed": str(failed)}, until_sent.pop_all().close)
 
 
-def _parsed(body: bytes, caller: Envelope, plans: Plans, own: OwnOfBatch) -> list[Construct]:
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """One under way. Its methods take long: they are for threads."""
+
+    constructs: list[Construct]
+    groups: list[Group]
+    rows: JsonRows | TableRows
+    form: Format
+    size: Size = field(default_factory=Size)
+
+    def opened(self, constructs: Iterable[Construct], part: ManyBars, window: Window) -> list[Opened]:
+        """Raises InvalidInput once what was opened so far is too much."""
+        opened = open_constructs(constructs, part.found, part.missing, window)
+        for one in opened:
+            self.size.add(one, self.rows.weigh(one))
+        return opened
+
+    def whole(self) -> tuple[list[bytes], int]:
+        """And how many series failed."""
+        if isinstance(self.rows, JsonRows):
+            pieces = self.rows.whole()
+        else:
+            assert self.form != "json"  # noqa: S101 - which has rows of its own
+            pieces = [render(table_of(self.rows.whole()), self.form)]
+        return pieces, failures(self.constructs)
+
+
+def _parsed(body: bytes, caller: Envelope, plans: PlanWatcher, own: OwnOfBatch) -> list[Construct]:
     def read(name: str, sent: Mapping[str, Any], loc: tuple[str | int, ...]) -> Parameters:
         indicator = own.found(name)
         parameters = own.read_with_own(lambda functions: parse_parameters(indicator, sent, *loc, functions=functions))
@@ -83,27 +130,39 @@ def _parsed(body: bytes, caller: Envelope, plans: Plans, own: OwnOfBatch) -> lis
     return parse_batch(sent, read)
 
 
-async def _fetch(constructs: Sequence[Construct], caller: Envelope, plans: Plans, source: Source) -> None:
-    def window(bars: Bars, start: date | None, end: date | None) -> HistoryWindow:
-        return window_of(caller, plans, bars, start, end)
+def _rows_of(constructs: list[Construct], caller: Envelope, form: Format, shape: Shape) -> JsonRows | TableRows:
+    if form != "json":
+        return TableRows(constructs, shape, text=form == "csv")
 
-    for group in groups_of(constructs):
-        bars: dict[str, Bars] = {}
-        missing: dict[str, str] = {}
-        async for part in source.many(group.symbols, group.interval, group.adjustment, group.as_of, group.columns):
-            bars.update(part.found)
-            missing.update(part.missing)
-        open_constructs(group, bars, missing, window)
-
-
-async def _answer(constructs: Sequence[Construct], caller: Envelope, written: Format, shape: Shape) -> Response:
     def described(error: KalpiError) -> dict[str, Any]:
         return problem_document(error, _PATH)
 
-    headers = {"X-Kalpi-Failed": str(failures(constructs))}
-    if written == "json":
-        pieces = json_pieces(constructs, caller.principal.tier, described)
-        answer = await asyncio.to_thread(b"".join, pieces)
-    else:
-        answer = await asyncio.to_thread(lambda: render(table_of(table(constructs, shape)), written))
-    return Response(answer, headers=headers, media_type=MEDIA_TYPES[written])
+    return JsonRows(constructs, caller.principal.tier, described)
+
+
+async def _made(request: Request, batch: _Batch, source: BarSource, window: Window, answer: Unread) -> tuple[list[bytes], int]:
+    """Part after part is computed as its bars come, and it is checked before that whether all is too much: so neither the bars
+    nor the bounds wait for the last symbol. From where it is large on, it has its turn."""
+    async with AsyncExitStack() as its_turn, aclosing(_parts(batch.groups, source)) as parts:
+        waits = True
+        async for constructs, part in parts:
+            opened = await asyncio.to_thread(batch.opened, constructs, part, window)
+            if batch.size.is_large and waits:
+                await its_turn.enter_async_context(turn(request))
+                waits = False
+            answer.reach(batch.size.nbytes)
+            await asyncio.to_thread(batch.rows.add, opened)
+        pieces, failed = await asyncio.to_thread(batch.whole)
+    answer.settle(sum(map(len, pieces)))
+    return pieces, failed
+
+
+async def _parts(groups: Iterable[Group], source: BarSource) -> AsyncGenerator[tuple[list[Construct], ManyBars], None]:
+    """The bars of some symbols, and the constructs that ask for them."""
+    for group in groups:
+        left = dict(group.constructs)
+        async for part in source.many(list(left), group.interval, group.adjustment, group.as_of, group.columns):
+            symbols = [*part.found, *part.missing]
+            yield [construct for symbol in symbols for construct in left.pop(symbol, ())], part
+        if left:
+            yield [construct for constructs in left.values() for construct in constructs], ManyBars({}, {})

@@ -4,17 +4,16 @@ What cannot be answered is an error in its own slot: an item's, or that of its c
 request itself fails only where there are no slots to speak of, or where it asks for more than is ever computed at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
 import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from indicator_service.domain.inputs import check_affordable, series_of
+from indicator_service.domain.inputs import series_of
 from indicator_service.domain.outputs import Outputs
-from indicator_service.domain.own import check_own_affordable
 from indicator_service.domain.parameters import checked
 from indicator_service.domain.request import Adjustment, Interval, Parameters, Symbol
 from indicator_service.domain.series import Bars, Floats
@@ -29,15 +28,24 @@ __all__ = [
     "Construct",
     "Group",
     "Item",
-    "check_size",
-    "computed",
+    "Opened",
+    "Size",
+    "Window",
     "groups_of",
     "open_constructs",
     "parse_batch",
 ]
 
 MOST_VALUES = 10_000_000
-_MOST_WORK_NS = 30_000_000_000
+MOST_BYTES = 192 << 20
+MOST_GROUPS = 16
+_MOST_WORK_NS = 30e9
+_MANY_VALUES = 250_000
+_LONG_WORK_NS = 1e9
+"""Estimates are of the worst case, mostly several times what it takes."""
+
+_SHARED_SERIES = 16
+"""Series that a construct's items may share: each is as long as the symbol's history."""
 
 Id = Annotated[str | None, Field(max_length=128)]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -73,7 +81,8 @@ class FilledConstruct(ConstructBody):
 
 
 class BatchBody(BaseModel):
-    """At most 16 MiB, its answer at most 10 million values. For the public document: each slot is read by itself."""
+    """At most 16 MiB, with at most 16 combinations of interval, adjustment and as_of; its answer at most 10 million values and
+    192 MiB. For the public document: each slot is read by itself."""
 
     model_config = _STRICT
     constructs: Annotated[list[FilledConstruct], Field(min_length=1)]
@@ -91,7 +100,7 @@ class Item:
 
 @dataclass(slots=True, eq=False)
 class Construct:
-    """`asked` is None and `error` given where it was not understood; bars, page and window come once they are known."""
+    """`asked` is None and `error` given where it was not understood."""
 
     at: int
     id: str | None
@@ -99,13 +108,6 @@ class Construct:
     asked: ConstructBody | None
     items: list[Item]
     error: KalpiError | None = None
-    bars: Bars = field(init=False)
-    page: Page = field(init=False)
-    window: HistoryWindow = field(init=False)
-
-    @property
-    def rows(self) -> int:
-        return self.page.end - self.page.first
 
     @property
     def good(self) -> Iterator[tuple[Item, Parameters]]:
@@ -170,89 +172,128 @@ def _text(sent: Any, most: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Constructs whose bars are fetched together."""
+    """Constructs whose bars are fetched together, by symbol, and the columns of those that any is computed on."""
 
     interval: str
     adjustment: str
     as_of: date | None
-    constructs: list[Construct]
-
-    @property
-    def symbols(self) -> list[str]:
-        return list(dict.fromkeys(construct.symbol for construct in self.constructs))
-
-    @property
-    def columns(self) -> set[str]:
-        distinct = {id(parameters): parameters for construct in self.constructs for _, parameters in construct.good}
-        return {column for parameters in distinct.values() for column in parameters.columns}
+    constructs: dict[str, list[Construct]]
+    columns: set[str]
 
 
 def groups_of(constructs: Sequence[Construct]) -> list[Group]:
-    groups: dict[tuple[str, str, date | None], Group] = {}
+    """InvalidInput for more than are fetched one after the other."""
+    groups: dict[tuple[str, str, date | None], list[Construct]] = {}
     for construct in constructs:
         if (asked := construct.asked) is not None:
-            key = asked.interval, asked.adjustment, asked.as_of
-            groups.setdefault(key, Group(*key, [])).constructs.append(construct)
-    return list(groups.values())
+            groups.setdefault((asked.interval, asked.adjustment, asked.as_of), []).append(construct)
+    if len(groups) > MOST_GROUPS:
+        msg = f"{len(groups):,} combinations of interval, adjustment and as_of; a batch has at most {MOST_GROUPS}"
+        raise InvalidInput.field("body", "constructs", msg=msg, type_="too_long")
+    return [_group(key, alike) for key, alike in groups.items()]
+
+
+def _group(key: tuple[str, str, date | None], constructs: Sequence[Construct]) -> Group:
+    by_symbol: dict[str, list[Construct]] = {}
+    for construct in constructs:
+        by_symbol.setdefault(construct.symbol, []).append(construct)
+    distinct = {id(parameters): parameters for construct in constructs for _, parameters in construct.good}
+    return Group(*key, by_symbol, {column for parameters in distinct.values() for column in parameters.columns})
 
 
 Window = Callable[[Bars, date | None, date | None], HistoryWindow]
 """What of start..end the caller sees; raises KalpiError."""
 
 
-def open_constructs(group: Group, bars: Mapping[str, Bars], missing: Mapping[str, str], window: Window) -> None:
-    """Gives each construct its bars and rows, or its error."""
-    for construct in group.constructs:
-        asked = construct.asked
-        assert asked is not None  # noqa: S101 - only those are in groups
-        own = bars.get(construct.symbol)
-        if own is None:
-            reason = missing.get(construct.symbol, "unknown")
-            if reason == "unknown":
-                construct.error = NotFound(f"no bars are stored for {construct.symbol}")
-            else:
-                construct.error = InvalidInput.field("body", "constructs", construct.at, "interval", msg=reason)
-            continue
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A construct with its bars, those rows of them that are wanted, and what of them the caller sees. It is not kept once it is
+    written: the bars may be many."""
+
+    construct: Construct
+    asked: ConstructBody
+    bars: Bars
+    page: Page
+    window: HistoryWindow
+
+    @property
+    def rows(self) -> int:
+        return self.page.end - self.page.first
+
+    def computed(self) -> Iterator[tuple[Item, tuple[Parameters, Outputs] | None]]:
+        """Each item in its turn; None for one that has an error."""
+        series = dict[str, Floats]()
+        for item in self.construct.items:
+            if (parameters := item.parameters) is None:
+                yield item, None
+                continue
+            inputs = []
+            for name in parameters.series:
+                if name not in series:
+                    if len(series) == _SHARED_SERIES:
+                        del series[next(iter(series))]
+                    series[name] = series_of(self.bars, name)
+                inputs.append(series[name])
+            yield item, (parameters, parameters.computation(self.bars, inputs))
+
+
+def open_constructs(
+    constructs: Iterable[Construct], bars: Mapping[str, Bars], missing: Mapping[str, str], window: Window
+) -> list[Opened]:
+    """Those of which rows can be answered; the others, and the items that would take too long, get their error."""
+    opened = []
+    for construct in constructs:
         try:
-            seen = window(own, asked.start_date, asked.end_date or asked.as_of)
+            opened.append(_opened(construct, bars.get(construct.symbol), missing, window))
         except KalpiError as error:
             construct.error = error
-            continue
-        wanted = Range(seen.start, asked.end_date, asked.order, asked.limit, None, "", own.data_version)
-        construct.bars, construct.window, construct.page = own, seen, page_of(own.date, wanted, own.zone)
-        for item, parameters in construct.good:
+    return opened
+
+
+def _opened(construct: Construct, bars: Bars | None, missing: Mapping[str, str], window: Window) -> Opened:
+    asked, loc = construct.asked, ("body", "constructs", construct.at)
+    assert asked is not None  # noqa: S101 - only those are in groups
+    if bars is None:
+        reason = missing.get(construct.symbol, "unknown")
+        if reason == "unknown":
+            raise NotFound(f"no bars are stored for {construct.symbol}")
+        raise InvalidInput.field(*loc, "interval", msg=reason)
+    seen = window(bars, asked.start_date, asked.end_date or asked.as_of)
+    wanted = Range(seen.start, asked.end_date, asked.order, asked.limit, None, "", bars.data_version)
+    for number, item in enumerate(construct.items):
+        if item.parameters is not None:
             try:
-                for series_type in parameters.series:
-                    check_affordable(series_type, len(own))
-                check_own_affordable(parameters.indicator, parameters.values, len(own))
+                item.parameters.check_affordable(len(bars), *loc, "indicators", number, "parameters")
             except KalpiError as error:
                 item.parameters, item.error = None, error
+    return Opened(construct, asked, bars, page_of(bars.date, wanted, bars.zone), seen)
 
 
-def check_size(constructs: Sequence[Construct]) -> int:
-    """How many values there will be; InvalidInput for more than are computed at once."""
-    values, work = 0, 0.0
-    for construct in constructs:
-        if construct.error is None:
-            bars = len(construct.bars)
-            for _, parameters in construct.good:
-                values += construct.rows * len(parameters.indicator.outputs)
-                work += bars * parameters.cost
-    if values > MOST_VALUES:
-        msg = f"{values:,} values; a batch has at most {MOST_VALUES:,}: ask for fewer series or rows"
-        raise InvalidInput.field("body", "constructs", msg=msg)
-    if work > _MOST_WORK_NS:
-        raise InvalidInput.field("body", "constructs", msg="it would take too long: ask for fewer series at once")
-    return values
+@dataclass(slots=True)
+class Size:
+    """Of a batch, as far as it is known."""
 
+    values: int = 0
+    nbytes: int = 0
+    _work_ns: float = 0.0
 
-def computed(construct: Construct) -> Iterator[tuple[Item, Parameters, Outputs]]:
-    """Of a construct without error."""
-    bars, series = construct.bars, dict[str, Floats]()
-    for item, parameters in construct.good:
-        inputs = []
-        for name in parameters.series:
-            if name not in series:
-                series[name] = series_of(bars, name)
-            inputs.append(series[name])
-        yield item, parameters, parameters.computation(bars, inputs)
+    def add(self, one: Opened, nbytes: int) -> None:
+        """`nbytes`: about how many it is in the answer. InvalidInput for more than is computed at once."""
+        for _, parameters in one.construct.good:
+            self.values += one.rows * len(parameters.indicator.outputs)
+            self._work_ns += len(one.bars) * parameters.cost
+        self.nbytes += nbytes
+        if self.values > MOST_VALUES:
+            raise self._refusal(f"more than {MOST_VALUES:,} values, of which a batch has no more")
+        if self.nbytes > MOST_BYTES:
+            raise self._refusal(f"more than {MOST_BYTES >> 20} MiB, of which an answer has no more in this format")
+        if self._work_ns > _MOST_WORK_NS:
+            raise self._refusal("it would take too long")
+
+    def _refusal(self, why: str) -> InvalidInput:
+        return InvalidInput.field("body", "constructs", msg=f"{why}: ask for fewer series or rows at once")
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it waits for its turn: two of ten million values at once would take a gigabyte."""
+        return self.values > _MANY_VALUES or self._work_ns > _LONG_WORK_NS

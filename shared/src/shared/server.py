@@ -1,6 +1,7 @@
 """Runs one service as a process: uvicorn on uvloop and httptools, strict about headers, and a stop that loses no request."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -183,6 +184,12 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, loop)
         await self._serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # what is there now stays: a collection that looked through all of it stopped the loop for 60 to 200 ms
+        gc.collect()
+        gc.freeze()
 
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
         _log.info("stopping")

@@ -28,7 +28,7 @@ from shared.formats import MEDIA_TYPES, TABLE_CONTENT, Format, FormatChoice, nex
 from shared.guard import Caller
 from shared.paging import Order, Page, Range, page_of
 from shared.principal import Envelope
-from shared.subjects import SYMBOL_PATTERN
+from shared.subjects import SENT_SYMBOL_PATTERN
 
 __all__ = ["router"]
 
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/api/v1/patterns", tags=["patterns"])
 _MOST_SYMBOLS = 1000
 _COLUMNS = ("open", "high", "low", "close")
 _OF_DAYS = ("1day", "1week", "1month")
-_SYMBOL = re.compile(SYMBOL_PATTERN)
+_SYMBOL = re.compile(SENT_SYMBOL_PATTERN)
 
 
 class _Filters(BaseModel):
@@ -60,10 +60,10 @@ class PatternsQuery(_Filters):
 
 
 def _symbols(sent: str | None) -> str | None:
-    names = [] if sent is None else sent.upper().split(",")
+    names = [] if sent is None else sent.split(",")
     if len(names) > _MOST_SYMBOLS or not all(map(_SYMBOL.fullmatch, names)):
         raise ValueError(f"at most {_MOST_SYMBOLS:,} symbols, separated by commas")
-    return None if sent is None else ",".join(dict.fromkeys(names))
+    return None if sent is None else ",".join(dict.fromkeys(name.upper() for name in names))
 
 
 class ScanQuery(_Filters):

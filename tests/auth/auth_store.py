@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 from uuid import UUID
 
 from auth_service.adapters.heads import Ed25519Heads
@@ -13,9 +14,11 @@ from auth_service.domain.model import ApiKey, AuditEvent, Origin, RefreshToken, 
 from shared.clock import Clock, system_clock
 from shared.ids import new_id
 from shared.roles import DatabaseUrls, create_roles
+from shared.scopes import DATA_SCOPES
 
 NOW = system_clock()
 MONTH = timedelta(days=30)
+NETWORKS = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ async def store_user(database: PostgresDatabase) -> User:
 
 async def store_everything(database: PostgresDatabase) -> Stored:
     user = await store_user(database)
-    key = ApiKey(new_id(), user.tenant_id, user.id, "laptop", digest(), "…", NOW, NOW + MONTH)
+    key = ApiKey(new_id(), user.tenant_id, user.id, "laptop", digest(), "…", NOW, NOW + MONTH, DATA_SCOPES, NETWORKS)
     session = Session(new_id(), user.tenant_id, user.id, NOW, NOW + MONTH)
     token = RefreshToken(new_id(), user.tenant_id, session.id, digest(), NOW)
     async with database.transaction(user.tenant_id) as tx:

@@ -21,6 +21,7 @@ from shared.api_keys import digest
 from shared.clock import system_clock
 from shared.ids import new_id
 from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
+from shared.scopes import scopes_of
 from tests.support.asgi import running
 from tests.support.principals import PRINCIPAL_KEYS
 
@@ -94,7 +95,8 @@ class World:
         answer = await self.call("POST", "/api/v1/auth/register", json=body)
         assert answer.status_code == 201, answer.text
         document = answer.json()
-        principal = Principal(kind="user", user_id=document["id"], tenant_id=document["tenant_id"], tier=document["tier"])
+        owner = {"user_id": document["id"], "tenant_id": document["tenant_id"]}
+        principal = Principal(kind="user", **owner, tier=document["tier"], scopes=scopes_of([]))
         return Person(UUID(document["id"]), UUID(document["tenant_id"]), name, email, principal, password)
 
     async def try_login(self, name: str, password: str = PASSWORD) -> httpx.Response:

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from shared.ids import new_id
-from shared.principal import Principal
 from tests.auth.auth_world import PASSWORD, Person, World
+from tests.support.principals import user
 
 
 def new_body(**changes: Any) -> dict[str, Any]:
@@ -174,7 +174,7 @@ async def test_what_needs_a_user_answers_401_to_a_request_without_one(world: Wor
 
 
 async def test_a_user_who_is_gone_is_not_found(world: World) -> None:
-    nobody = Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier="free")
+    nobody = user("free")
     assert (await world.call("GET", "/api/v1/auth/me", nobody)).status_code == 404
     assert (await world.call("POST", "/api/v1/auth/api-keys", nobody, json={})).status_code == 404
     assert (await world.call("POST", "/api/v1/auth/logout-all", nobody)).status_code == 204

@@ -8,13 +8,14 @@ import pytest
 from shared.ids import new_id
 from shared.principal import Principal
 from tests.auth.auth_world import Person, World, running_world, settings_of
+from tests.support.principals import user
 
 PATH = "/api/v1/admin/users"
 
 
 @pytest.fixture
 def admin() -> Principal:
-    return Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier="enterprise", roles=("admin",))
+    return user("enterprise", roles=("admin",))
 
 
 @pytest.fixture

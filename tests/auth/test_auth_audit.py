@@ -17,13 +17,14 @@ from shared.roles import DatabaseUrls
 from tests.auth.auth_store import NOW
 from tests.auth.auth_world import PASSWORD, Person, World, running_world, settings_of
 from tests.support.poll import until
+from tests.support.principals import user
 
 PATH = "/api/v1/admin/audit"
 
 
 @pytest.fixture
 def admin() -> Principal:
-    return Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier="enterprise", roles=("admin",))
+    return user("enterprise", roles=("admin",))
 
 
 @pytest.fixture

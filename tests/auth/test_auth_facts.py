@@ -14,12 +14,12 @@ from auth_service.seed import SeedUser, seed
 from shared.clock import system_clock
 from shared.events import DeliverPolicy, EventBus, Fact
 from shared.ids import new_id
-from shared.principal import Principal
 from shared.roles import DatabaseUrls
 from shared.subjects import AUTH_STREAM
 from tests.auth.auth_store import audit_event
 from tests.auth.auth_world import PASSWORD, Person, World, running_world, settings_of
 from tests.support.poll import until
+from tests.support.principals import user
 
 
 class Reader:
@@ -71,7 +71,7 @@ def short(fact: Fact) -> str:
 async def a_life(world: World) -> tuple[Person, list[str]]:
     """A user to whom everything happens once, and the secrets they were given or gave."""
     member = await world.member()
-    admin = Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier="pro", roles=("admin",))
+    admin = user("pro", roles=("admin",))
     key = await world.create_key(member, name="laptop")
     secrets = [PASSWORD, member.refresh_token, member.tokens["access_token"], key["api_key"]]
     await world.call("PATCH", f"/api/v1/admin/users/{member.id}", admin, json={"tier": "pro", "is_active": True})
@@ -186,7 +186,7 @@ async def test_no_secret_is_in_a_fact_or_in_the_database(
 
 
 async def test_an_audit_row_says_who_did_it_from_where(world: World, member: Person, admin_url: str) -> None:
-    admin = Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier="pro", roles=("admin",))
+    admin = user("pro", roles=("admin",))
     answer = await world.call("PATCH", f"/api/v1/admin/users/{member.id}", admin, json={"tier": "pro"})
     connection = await asyncpg.connect(admin_url)
     rows = await connection.fetch("SELECT * FROM auth.audit_event WHERE user_id = $1 ORDER BY recorded", member.id)

@@ -10,6 +10,18 @@ from shared.ids import new_id
 from tests.auth.auth_world import Person, World
 
 PATH = "/api/v1/auth/api-keys"
+FIELDS = {
+    "id",
+    "name",
+    "key_hint",
+    "scopes",
+    "allowed_ips",
+    "created_at",
+    "expires_at",
+    "last_used_at",
+    "replaced_by",
+    "api_key",
+}
 
 
 async def test_a_key_is_shown_once_and_stands_for_its_user(world: World, member: Person) -> None:
@@ -17,7 +29,7 @@ async def test_a_key_is_shown_once_and_stands_for_its_user(world: World, member:
     assert answer.status_code == 201
     assert answer.headers["cache-control"] == "no-store"
     made = answer.json()
-    assert set(made) == {"id", "name", "key_hint", "created_at", "expires_at", "api_key"}
+    assert set(made) == FIELDS
     assert is_well_formed(made["api_key"])
     assert (made["name"], made["expires_at"], made["key_hint"]) == ("laptop", None, f"kalpi_live_…{made['api_key'][-4:]}")
     resolved = (await world.resolve_key(made["api_key"])).json()
@@ -25,6 +37,7 @@ async def test_a_key_is_shown_once_and_stands_for_its_user(world: World, member:
     listed = await world.call("GET", PATH, member.principal)
     del made["api_key"]
     assert listed.json() == {"data": [made], "next_cursor": None}
+    assert (await world.call("GET", f"{PATH}/{made['id']}", member.principal)).json() == made
 
 
 async def test_keys_are_listed_newest_first_in_pages(world: World, member: Person) -> None:
@@ -55,8 +68,8 @@ async def test_an_unfit_key_is_refused_by_field(world: World, member: Person) ->
         "name": "x" * 65,
         "name ": "x",
         "expires_in_days": 0,
-        "scopes": ["read"],
-        "allowed_ips": ["192.0.2.1"],
+        "scopes": [],
+        "allowed_ips": [],
         "tier": "enterprise",
     }.items():
         answer = await world.call("POST", PATH, member.principal, json={name: value})
@@ -85,8 +98,9 @@ async def test_a_deleted_key_stands_for_nobody_and_is_not_listed(world: World, m
 async def test_a_key_of_somebody_else_is_not_found_and_stays(world: World, member: Person) -> None:
     theirs = await world.create_key(await world.register())
     for key_id in (theirs["id"], str(new_id())):
-        answer = await world.call("DELETE", f"{PATH}/{key_id}", member.principal)
-        assert (answer.status_code, answer.json()["detail"]) == (404, "no such key")
+        for method, path in (("DELETE", key_id), ("GET", key_id), ("POST", f"{key_id}/rotate")):
+            answer = await world.call(method, f"{PATH}/{path}", member.principal)
+            assert (answer.status_code, answer.json()["detail"]) == (404, "no such key"), method
     assert (await world.resolve_key(theirs["api_key"])).status_code == 200
 
 

@@ -13,11 +13,26 @@ from sqlalchemy.exc import DBAPIError
 from auth_service.adapters.signing_keys import signing_key
 from auth_service.adapters.tables import SCHEMA, metadata
 from auth_service.migrate import downgrade, migrate
+from auth_service.migrations.versions import v0005_api_keys
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
+from shared.scopes import scopes_of
 
-TABLES = {"tenant", "user_account", "api_key", "session", "refresh_token", "login_failure", "audit_event", "signing_key"}
-TABLES |= {"audit_relay", "audit_head"}
+TABLES = {
+    "tenant",
+    "user_account",
+    "api_key",
+    "api_key_use",
+    "session",
+    "refresh_token",
+    "login_failure",
+    "audit_event",
+    "audit_relay",
+    "audit_head",
+    "signing_key",
+}
+
+BEFORE_SCOPES = v0005_api_keys.down_revision
 
 
 async def tables(database_url: str) -> set[str]:
@@ -61,7 +76,7 @@ async def test_the_migrations_lead_to_the_tables_the_code_knows(own_urls: Databa
 
 async def test_everything_of_alembic_lies_in_the_schema_too(own_database_url: str) -> None:
     connection = await asyncpg.connect(own_database_url)
-    assert await connection.fetchval("SELECT version_num FROM auth.alembic_version") == "0004"
+    assert await connection.fetchval("SELECT version_num FROM auth.alembic_version") == "0005"
     assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     await connection.close()
 
@@ -93,7 +108,9 @@ async def test_rows_of_the_first_revision_are_given_their_tenants_and_go_back_as
             kept = [row for row in after[table] if row.get("event") != "recorded"]
             assert [{name: row[name] for name in expected[0]} for row in kept] == expected, table
         recorded = sorted(row["noun"] for row in after["audit_event"] if row["event"] == "recorded")
-        assert recorded == ["key"] * 2 + ["tenant"] * 2 + ["user"] * 2, "from here on the trail tells of them"
+        assert recorded == ["key"] * 4 + ["tenant"] * 2 + ["user"] * 2, (
+            "from here on the trail tells of them, of keys a second time for what they may be used for"
+        )
         of_user = {row["id"]: row["tenant_id"] for row in after["user_account"]}
         of_session = {row["id"]: of_user[row["user_id"]] for row in after["session"]}
         assert len(set(of_user.values())) == 2
@@ -141,3 +158,25 @@ async def test_an_app_role_that_is_named_later_is_given_what_is_there(empty_urls
     await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
     assert await connection.fetch("SELECT * FROM auth.user_account") == []
     await connection.close()
+
+
+async def test_a_key_made_before_scopes_may_still_do_all_that_its_user_may(empty_urls: DatabaseUrls) -> None:
+    await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
+    await asyncio.to_thread(downgrade, empty_urls.owner, BEFORE_SCOPES)
+    connection = await asyncpg.connect(empty_urls.admin)
+    await connection.execute(
+        """
+        WITH t AS (INSERT INTO auth.tenant VALUES (gen_random_uuid(), 't', now(), true, NULL, 'split', '{}', true) RETURNING id),
+        u AS (
+            INSERT INTO auth.user_account
+            SELECT gen_random_uuid(), t.id, name, name || '@example.com', '', 'pro', roles, true, now(), now(), 'owner'
+            FROM t, (VALUES ('ann', '{}'::text[]), ('root', '{admin}')) AS people (name, roles) RETURNING id, tenant_id, username
+        )
+        INSERT INTO auth.api_key (id, tenant_id, user_id, name, key_sha256, key_hint, created_at)
+        SELECT gen_random_uuid(), u.tenant_id, u.id, u.username, u.username, '', now() FROM u
+        """
+    )
+    await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
+    scopes = {row["name"]: tuple(row["scopes"]) for row in await connection.fetch("SELECT name, scopes FROM auth.api_key")}
+    await connection.close()
+    assert scopes == {"ann": scopes_of([]), "root": scopes_of(["admin"])}

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from dataclasses import fields
 from datetime import timedelta
+from ipaddress import ip_network
 from uuid import UUID
 
 import asyncpg
@@ -21,8 +22,8 @@ from auth_service.domain.accounts import Accounts, NewUser
 from auth_service.domain.auditing import state_of
 from auth_service.domain.errors import NoSuchKey
 from auth_service.domain.guessing import PasswordGate
-from auth_service.domain.keys import KeyService
-from auth_service.domain.model import ApiKey, Origin, RefreshToken, Session, Tenant, User
+from auth_service.domain.keys import KeyService, NewKey
+from auth_service.domain.model import ApiKey, Credential, Origin, RefreshToken, Session, Tenant, User
 from auth_service.domain.rebuilding import NOUNS, differences
 from auth_service.migrate import downgrade, migrate
 from auth_service.settings import Settings
@@ -30,12 +31,13 @@ from shared.errors import Conflict
 from shared.ids import new_id
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
+from shared.scopes import DATA_SCOPES
 from tests.auth.auth_store import Stored
 from tests.auth.auth_world import PASSWORD, MovableClock, settings_of
 
 ORIGIN = Origin(None, "a request", "192.0.2.7")
-SAME_KEY = "user_id, name, 'another digest', key_hint, created_at, expires_at, revoked_at, tenant_id"
-STEPS = ("register", "address", "tier", "disable", "enable", "password", "create key", "revoke key")
+SAME_KEY = "user_id, name, 'another digest', key_hint, created_at, expires_at, revoked_at, tenant_id, scopes"
+STEPS = ("register", "address", "tier", "disable", "enable", "password", "create key", "rotate key", "revoke key")
 
 
 class Life:
@@ -81,11 +83,18 @@ class Life:
             await self.accounts.change_password(user.owner, self.password[user.id], new, ORIGIN)
             self.password[user.id] = new
         elif step == "create key":
-            expires_in = timedelta(days=which) if which % 2 else None
-            self.keys.append((await self.service.create(user.owner, f"key {which}", expires_in, ORIGIN))[1])
+            asking = Credential(user.owner, DATA_SCOPES)
+            networks = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")) if which % 3 else None
+            wanted = NewKey(f"key {which}", expires_in=timedelta(days=which) if which % 2 else None, allowed_ips=networks)
+            self.keys.append((await self.service.create(asking, wanted, ORIGIN))[1])
         elif self.keys:
             key = self.keys[which % len(self.keys)]
-            await self.service.revoke(next(one.owner for one in self.users if one.id == key.user_id), key.id, ORIGIN)
+            owner = next(one.owner for one in self.users if one.id == key.user_id)
+            if step == "rotate key":
+                grace = timedelta(minutes=which % 2)
+                self.keys.append((await self.service.rotate(Credential(owner, DATA_SCOPES), key.id, grace, ORIGIN))[1])
+            else:
+                await self.service.revoke(owner, key.id, ORIGIN)
 
 
 async def found(url: str) -> list[str]:
@@ -222,6 +231,6 @@ def test_a_state_holds_every_field_but_the_secrets_and_where_a_credential_lies(s
         record: sorted({one.name for one in fields(record)} - set(state_of(example)))
         for record, example in ((User, stored.user), (ApiKey, stored.key), (Session, stored.session))
     }
-    assert left_out == {User: ["password_hash"], ApiKey: ["key_sha256", "tenant_id"], Session: ["tenant_id"]}
+    assert left_out == {User: ["password_hash"], ApiKey: ["key_sha256", "last_used_at", "tenant_id"], Session: ["tenant_id"]}
     assert [one.name for one in fields(RefreshToken) if not one.repr] == ["token_sha256"]
     assert set(state_of(Tenant(new_id(), "t", stored.user.created_at))) == {one.name for one in fields(Tenant)}

@@ -6,7 +6,7 @@ from shared.ids import new_id
 from tests.auth.auth_world import Person, World
 
 PATH = "/internal/v1/resolve"
-FIELDS = {"user_id", "tenant_id", "tier", "roles", "scopes", "session_id", "key_id", "expires_at"}
+FIELDS = {"user_id", "tenant_id", "tier", "roles", "scopes", "session_id", "key_id", "allowed_ips", "expires_at"}
 
 
 async def test_a_key_resolves_to_its_user(world: World, member: Person) -> None:
@@ -18,9 +18,10 @@ async def test_a_key_resolves_to_its_user(world: World, member: Person) -> None:
         "tenant_id": str(member.tenant_id),
         "tier": "free",
         "roles": [],
-        "scopes": [],
+        "scopes": ["indicators:read", "bars:read", "batch", "screener"],
         "session_id": None,
         "key_id": key["id"],
+        "allowed_ips": None,
         "expires_at": None,
     }
 
@@ -31,6 +32,7 @@ async def test_a_session_resolves_to_its_user_and_says_until_when(world: World, 
     assert (answer.status_code, set(answer.json())) == (200, FIELDS)
     resolved = answer.json()
     assert (resolved["user_id"], resolved["session_id"], resolved["key_id"]) == (str(member.id), claims["sid"], None)
+    assert resolved["scopes"] == ["indicators:read", "bars:read", "batch", "screener", "keys:manage"]
     assert resolved["expires_at"] > world.clock.now.isoformat()
 
 

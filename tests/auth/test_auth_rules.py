@@ -147,7 +147,7 @@ def test_no_secret_is_in_what_a_record_prints() -> None:
     records = [
         NewUser("ada", "ada@example.com", secret),
         user,
-        ApiKey(new_id(), new_id(), new_id(), "", secret, "…", NOW, None),
+        ApiKey(new_id(), new_id(), new_id(), "", secret, "…", NOW, None, ()),
         RefreshToken(new_id(), new_id(), new_id(), secret, NOW),
         Grant(secret, secret, 900, "free"),
         SessionRules(raw, timedelta(days=1)),

@@ -116,6 +116,7 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
         "/api/v1/admin/users/{user_id}",
         "/api/v1/auth/api-keys",
         "/api/v1/auth/api-keys/{key_id}",
+        "/api/v1/auth/api-keys/{key_id}/rotate",
         "/api/v1/auth/login",
         "/api/v1/auth/logout",
         "/api/v1/auth/logout-all",

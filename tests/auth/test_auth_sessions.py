@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from shared.scopes import SCOPES
 from tests.auth.auth_world import PASSWORD, Person, World
 
 GRANT = {"access_token", "refresh_token", "token_type", "expires_in", "tier"}
@@ -25,7 +26,7 @@ async def test_one_logs_in_by_name_or_address_in_any_case(world: World) -> None:
 
 async def test_wrong_password_unknown_user_and_disabled_user_look_alike(world: World, member: Person) -> None:
     disabled = await world.register()
-    admin = member.principal.model_copy(update={"roles": ("admin",)})
+    admin = member.principal.model_copy(update={"roles": ("admin",), "scopes": SCOPES})
     changed = await world.call("PATCH", f"/api/v1/admin/users/{disabled.id}", admin, json={"is_active": False})
     assert changed.status_code == 200
     refusals = [

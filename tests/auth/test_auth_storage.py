@@ -20,12 +20,15 @@ from auth_service.app import _services, _tokens
 from auth_service.domain.accounts import NewUser
 from auth_service.domain.chain import sealed
 from auth_service.domain.errors import AlreadyRegistered
-from auth_service.domain.model import AuditEvent, Origin, RefreshToken
+from auth_service.domain.keys import NewKey
+from auth_service.domain.model import AuditEvent, Credential, Origin, RefreshToken
 from auth_service.domain.ports import AuditFilter
 from auth_service.domain.rotating import RingReader
+from auth_service.domain.using import KeyUsage
 from shared.api_keys import digest as secret_digest
 from shared.clock import system_clock
 from shared.ids import new_id
+from shared.scopes import DATA_SCOPES
 from tests.auth.auth_store import MONTH, NOW, Heads, Stored, digest, save, store_user
 from tests.auth.auth_world import settings_of
 
@@ -53,7 +56,9 @@ async def test_records_come_back_as_they_were_stored(database: PostgresDatabase,
     async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.users.by_id(stored.user.id) == stored.user
         assert await tx.users.lock(stored.user.id) == stored.user
-        assert await tx.api_keys.page(stored.user.id, before=None, limit=10) == [stored.key]
+        assert await tx.api_keys.page(stored.user.id, NOW, before=None, limit=10) == [stored.key]
+        assert await tx.api_keys.get(stored.user.id, stored.key.id, NOW) == stored.key
+        assert await tx.api_keys.lock(stored.user.id, stored.key.id) == stored.key
         assert await tx.sessions.lock_family(stored.token.token_sha256) == stored.session
         assert await tx.sessions.tokens([stored.token.token_sha256, digest()]) == {stored.token.token_sha256: stored.token}
         assert [await tx.users.by_id(new_id()), await tx.sessions.lock_family("")] == [None, None]
@@ -113,7 +118,7 @@ async def test_revoking_tells_what_it_changed(database: PostgresDatabase, stored
         assert not await tx.api_keys.revoke(new_id(), stored.key.id, NOW), "somebody else's"
         assert await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW) == replace(stored.key, revoked_at=NOW)
         assert not await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW)
-        assert await tx.api_keys.count(stored.user.id) == 0
+        assert await tx.api_keys.count(stored.user.id, NOW) == 0
 
 
 async def test_old_failures_are_removed_bit_by_bit(database: PostgresDatabase) -> None:
@@ -172,9 +177,12 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
         await tx.users.by_id(stored.user.id)
         await tx.users.lock(stored.user.id)
         await tx.users.save(stored.user)
-        await tx.api_keys.count(stored.user.id)
-        await tx.api_keys.page(stored.user.id, before=None, limit=10)
-        await tx.api_keys.page(stored.user.id, before=stored.key.id, limit=10)
+        await tx.api_keys.count(stored.user.id, NOW)
+        await tx.api_keys.page(stored.user.id, NOW, before=None, limit=10)
+        await tx.api_keys.page(stored.user.id, NOW, before=stored.key.id, limit=10)
+        await tx.api_keys.get(stored.user.id, stored.key.id, NOW)
+        await tx.api_keys.lock(stored.user.id, stored.key.id)
+        await tx.api_keys.replace(stored.key)
         await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW)
         await tx.sessions.lock_family(stored.token.token_sha256)
         await tx.sessions.tokens([stored.token.token_sha256, following.token_sha256])
@@ -191,6 +199,7 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
     await database.lookups.tenant_of_token(stored.token.token_sha256)
     await database.listings.users(before=None, limit=10)
     await database.listings.users(before=stored.user.id, limit=10)
+    await database.key_uses.save({stored.key.id: NOW})
     await database.failures.get("key")
     await database.failures.count("key", NOW, forget_after=MONTH)
     await database.failures.clear("key")
@@ -281,7 +290,7 @@ async def test_a_page_or_a_batch_is_one_statement_however_long_it_is(
             assert len(sent) == 1, "whose rows"
             await tx.audit.record(*events)
             assert len(sent) == 2
-            await tx.api_keys.page(stored.user.id, before=None, limit=100)
+            await tx.api_keys.page(stored.user.id, NOW, before=None, limit=100)
             assert len(sent) == 3
         await database.listings.users(before=None, limit=100)
         assert len(sent) == 4
@@ -299,8 +308,9 @@ async def test_no_operation_sends_more_statements_where_there_are_more_rows(
     settings = settings_of(database_url, nats_url)
     tokens = _tokens(settings, system_clock)
     await RingReader(database, tokens.use, system_clock).read()
+    uses = KeyUsage(database, flush_s=60, dropped=lambda: None)
     async with cheap_hasher() as hasher:
-        services = _services(settings, database, hasher, tokens, Heads().signer, system_clock)
+        services = _services(settings, database, hasher, tokens, uses, Heads().signer, system_clock)
         counts = [await statements_of_a_life(services, engine, many) for many in (1, 6)]
     assert counts[0] == counts[1]
     assert max(counts[0].values()) <= 9, counts
@@ -319,11 +329,12 @@ async def statements_of_a_life(services: Services, engine: AsyncEngine, many: in
         return result
 
     user = await counted("register", services.accounts.register(NewUser(name, f"{name}@example.com", password), origin))
+    credential = Credential(user.owner, DATA_SCOPES)
     grant = await counted("login", services.sessions.login(name, password, origin))
-    secret, _ = await counted("create a key", services.keys.create(user.owner, "", None, origin))
+    secret, _ = await counted("create a key", services.keys.create(credential, NewKey(), origin))
     for _ in range(many):
         await services.sessions.login(name, password, origin)
-        await services.keys.create(user.owner, "", None, origin)
+        await services.keys.create(credential, NewKey(), origin)
     await counted("login again", services.sessions.login(name, password, origin))
     await counted("refresh", services.sessions.refresh(grant.refresh_token, origin))
     await counted("resolve", services.resolver.api_key(secret_digest(secret)))

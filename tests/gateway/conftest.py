@@ -2,7 +2,7 @@
 
 import os
 import socketserver
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import parse_plans
 from shared.principal import HEADER, Envelope, EnvelopeVerifier, KeyRing
+from shared.scopes import SCOPES
 from shared.store import open_store
 from shared.subjects import BARS_SUBJECTS, MARKET_STREAM, bars_subject
 from tests.support.asgi import running
@@ -77,7 +78,9 @@ class Origin:
         verifier = EnvelopeVerifier(KeyRing.parse(PRINCIPAL_KEYS), service, system_clock)
         return verifier.verify(self.calls[-1].headers[HEADER])
 
-    def new_person(self, tier: str) -> tuple[dict[str, str], dict[str, Any]]:
+    def new_person(
+        self, tier: str, *, scopes: Sequence[str] = SCOPES, allowed_ips: Sequence[str] | None = None
+    ) -> tuple[dict[str, str], dict[str, Any]]:
         """The headers of a new key, and whom it stands for."""
         key = new_api_key(os.urandom)
         person: dict[str, Any] = {
@@ -85,7 +88,8 @@ class Origin:
             "tenant_id": str(new_id()),
             "tier": tier,
             "roles": [],
-            "scopes": [],
+            "scopes": scopes,
+            "allowed_ips": allowed_ips,
             "session_id": None,
             "key_id": str(new_id()),
             "expires_at": None,

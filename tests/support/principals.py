@@ -7,6 +7,7 @@ from shared.clock import system_clock
 from shared.ids import new_id
 from shared.limits.plans import Entitlements
 from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
+from shared.scopes import scopes_of
 
 PRINCIPAL_KEYS = f"test:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip('=')}"
 """The value of KALPI_PRINCIPAL_KEYS of this test run."""
@@ -17,8 +18,9 @@ ALL = Entitlements(
 
 
 def user(tier: str = "premium", *, roles: tuple[str, ...] = ()) -> Principal:
-    """A user of a tenant of their own."""
-    return Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier=tier, roles=roles)
+    """A user of a tenant of their own, as with a session."""
+    owner = {"user_id": str(new_id()), "tenant_id": str(new_id())}
+    return Principal(kind="user", **owner, tier=tier, roles=roles, scopes=scopes_of(roles))
 
 
 def headers_for(principal: Principal, audience: str, entitlements: Entitlements | None = ALL) -> dict[str, str]:

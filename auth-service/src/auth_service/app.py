@@ -25,6 +25,7 @@ from auth_service.domain.resolving import Resolver
 from auth_service.domain.rotating import RingReader
 from auth_service.domain.sessions import SessionRules, SessionService
 from auth_service.domain.trail import Trail
+from auth_service.domain.using import KeyUsage
 from auth_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus, Fact
@@ -32,7 +33,7 @@ from shared.ids import new_id
 from shared.service import Shell, service_app
 from shared.settings import decode_key, load_settings
 from shared.subjects import AUTH_STREAM, auth_subject
-from shared.tasks import end_task
+from shared.tasks import end_task, log_failure
 
 __all__ = ["NAME", "create_app", "database_of", "hasher_of"]
 
@@ -48,6 +49,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
     facts = AuthFacts(bus)
     signer = Ed25519Heads(decode_key(settings.audit_key.get_secret_value()))
+    dropped = shell.metrics.counter("kalpi_auth_key_uses_dropped", "Uses of API keys that were not written down")
+    uses = KeyUsage(database, flush_s=settings.key_use_flush_s, dropped=dropped.inc)
     relay = Relay(database, facts, _head_keeper(settings, database, signer, clock), written, clock=clock)
     tokens = _tokens(settings, clock)
     ring = RingReader(database, tokens.use, clock)
@@ -59,12 +62,15 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with database, hasher, bus:
             await facts.declare(on_new=partial(relay.publish_again, KEPT))
-            app.state.services = _services(settings, database, hasher, tokens, signer, clock)
+            app.state.services = _services(settings, database, hasher, tokens, uses, signer, clock)
             await ring.read()
             bus.follow(AUTH_STREAM, [auth_subject("signing-key", "rotated")], ring_changed, on_gap=ring_changed)
-            tasks = [asyncio.create_task(relay.run()), asyncio.create_task(ring.run())]
+            tasks = [asyncio.create_task(work) for work in (relay.run(), ring.run(), uses.run())]
+            for task in tasks:
+                task.add_done_callback(log_failure)
             yield
             await asyncio.gather(*map(end_task, tasks))
+            await uses.try_flush()
 
     checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check, "signing-keys": ring.check}
     if settings.replica_url is not None:
@@ -106,6 +112,7 @@ def _services(
     database: PostgresDatabase,
     hasher: Argon2Hasher,
     tokens: SignedTokens,
+    uses: KeyUsage,
     signer: Ed25519Heads,
     clock: Clock,
 ) -> Services:
@@ -115,7 +122,7 @@ def _services(
         accounts=Accounts(database, hasher, gate, clock, new_id),
         sessions=SessionService(database, hasher, gate, tokens, rules, clock=clock, new_id=new_id, random=os.urandom),
         keys=KeyService(database, clock=clock, new_id=new_id, random=os.urandom),
-        resolver=Resolver(database, clock),
+        resolver=Resolver(database, uses, clock),
         trail=Trail(database.trail),
         audit_public_key=signer.public_key,
         jwks=tokens.jwks,

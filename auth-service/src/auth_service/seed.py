@@ -3,8 +3,9 @@
     in   {"users": [{"username", "email", "password", "tier", "roles", "key_name", "api_key"}]}
     out  {"users": [{"username", "tier", "api_key"}]}
 
-May be run again: a user that exists stays as it is, and so does an `api_key` that is still valid; else a new one is made. One of
-that name with another tier or other roles is somebody else's, or was changed since: then nothing is done for anybody.
+May be run again: a user that exists stays as it is, and so does an `api_key` that is still valid; else a new one is made, which
+may do all that its user may. One of that name with another tier or other roles is somebody else's, or was changed since: then
+nothing is done for anybody.
 """
 
 import asyncio
@@ -16,12 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from auth_service.app import database_of, hasher_of
 from auth_service.domain.accounts import Accounts, NewUser
 from auth_service.domain.guessing import PasswordGate
-from auth_service.domain.keys import KeyService
-from auth_service.domain.model import Origin, User
+from auth_service.domain.keys import KeyService, NewKey
+from auth_service.domain.model import Credential, Origin, User
 from auth_service.settings import Settings
 from shared.clock import system_clock
 from shared.errors import Conflict, KalpiError
 from shared.ids import new_id
+from shared.scopes import scopes_of
 from shared.settings import load_settings
 
 __all__ = ["AnotherUser", "SeedUser", "SeededUser", "seed"]
@@ -93,7 +95,8 @@ async def _seed(accounts: Accounts, keys: KeyService, asked: SeedUser, user: Use
         user = await accounts.register(new, _ORIGIN)
     if asked.api_key is not None and await keys.belongs_to(asked.api_key, user.id):
         return SeededUser(username=user.username, tier=user.tier, api_key=asked.api_key)
-    secret, _ = await keys.create(user.owner, asked.key_name, None, _ORIGIN)
+    scopes = scopes_of(user.roles)
+    secret, _ = await keys.create(Credential(user.owner, scopes), NewKey(asked.key_name, scopes), _ORIGIN)
     return SeededUser(username=user.username, tier=user.tier, api_key=secret)
 
 

@@ -44,6 +44,7 @@ class Settings(ServiceSettings):
     argon2_parallelism: int = Field(default=4, ge=1)
     hashing_threads: int = Field(default=2, ge=1)
     hashing_waiting: int = Field(default=16, ge=0)
+    key_use_flush_s: float = Field(default=10, gt=0, le=3600)
     pool_size: int = Field(default=10, ge=2)
     database_url: PostgresUrl = Field(validation_alias="DATABASE_URL")
     replica_url: PostgresUrl | None = Field(default=None, validation_alias="DATABASE_REPLICA_URL")

@@ -4,6 +4,7 @@
     ├── InvalidInput       422  errors: [{loc, msg, type}]
     ├── Unauthenticated    401
     ├── Forbidden          403
+    │   ├── ScopeRequired       required_scope
     │   └── TierRequired        required_tier
     ├── NotFound           404
     ├── Conflict           409
@@ -24,6 +25,7 @@ __all__ = [
     "KalpiError",
     "NotFound",
     "RateLimited",
+    "ScopeRequired",
     "TierRequired",
     "TooLarge",
     "Unauthenticated",
@@ -87,6 +89,19 @@ class Forbidden(KalpiError):
     status = 403
     slug = "forbidden"
     title = "Forbidden"
+
+
+class ScopeRequired(Forbidden):
+    slug = "scope-required"
+    title = "Another scope is required"
+
+    def __init__(self, required_scope: str) -> None:
+        super().__init__(f"the scope {required_scope} is required")
+        self.required_scope = required_scope
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        return {"required_scope": self.required_scope}
 
 
 class TierRequired(Forbidden):

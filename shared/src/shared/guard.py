@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import Depends, Request, params
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.errors import Forbidden, KalpiError, NotFound, Unauthenticated
+from shared import scopes
+from shared.errors import Forbidden, KalpiError, NotFound, ScopeRequired, Unauthenticated
 from shared.principal import HEADER, Envelope, EnvelopeVerifier
 from shared.problems import problem_response
 
-__all__ = ["Caller", "Guard", "require_role"]
+__all__ = ["Caller", "Guard", "require_role", "require_scope"]
 
 _OPEN = ("/health", "/health/live", "/health/ready", "/metrics", "/.well-known/jwks.json")
 
@@ -57,6 +58,18 @@ def require_role(role: str) -> params.Depends:
     async def check(caller: Caller) -> None:
         if role not in caller.principal.roles:
             raise Forbidden(f"the role {role} is required")
+
+    dependency: params.Depends = Depends(check)
+    return dependency
+
+
+def require_scope(scope: scopes.Scope) -> params.Depends:
+    """A dependency that refuses callers whose credential lacks the scope: the gateway has asked for it, and what changes
+    something asks again."""
+
+    async def check(caller: Caller) -> None:
+        if scope not in caller.principal.scopes:
+            raise ScopeRequired(scope)
 
     dependency: params.Depends = Depends(check)
     return dependency

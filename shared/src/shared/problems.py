@@ -20,7 +20,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(BaseModel):
-    """RFC 9457, section 3; some problems carry more members (errors, required_tier, violated-policies)."""
+    """RFC 9457, section 3; some problems carry more members (errors, required_scope, required_tier, violated-policies)."""
 
     model_config = ConfigDict(extra="allow")
     type: str

@@ -13,6 +13,7 @@ from sqlalchemy import (
     DateTime,
     FunctionElement,
     Integer,
+    RowMapping,
     Select,
     Text,
     Uuid,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.dialects.postgresql import CIDR
 
 from auth_service.adapters.replica import Replicated
 from auth_service.adapters.tables import user_account
@@ -49,6 +51,8 @@ _RESOLVED = (
     *(column(name, Uuid) for name in ("user_id", "tenant_id", "session_id", "key_id")),
     column("tier", Text),
     column("roles", ARRAY(Text)),
+    column("scopes", ARRAY(Text)),
+    column("allowed_ips", ARRAY(CIDR)),
     column("expires_at", DateTime(timezone=True)),
 )
 _now: BindParameter[datetime] = bindparam("now", type_=DateTime(timezone=True))
@@ -87,7 +91,7 @@ class PostgresLookups:
     async def _resolved(self, statement: Select[Any], given: dict[str, Any]) -> Resolved | None:
         async with self._begin() as connection:
             row = (await connection.execute(statement, given)).mappings().one_or_none()
-        return Resolved(**{**row, "roles": tuple(row["roles"])}) if row is not None else None
+        return _resolved(row) if row is not None else None
 
     async def _tenant(self, statement: Select[Any], given: dict[str, Any]) -> UUID | None:
         async with self._begin() as connection:
@@ -102,3 +106,9 @@ class PostgresListings:
     async def users(self, *, before: UUID | None, limit: int) -> list[UserEntry]:
         rows = await self._replicated.fetch(_USERS, {"before": before, "limit": limit})
         return [UserEntry(**{**row, "roles": tuple(row["roles"])}) for row in rows]
+
+
+def _resolved(row: RowMapping) -> Resolved:
+    # an array is a list to the driver
+    columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Resolved(**columns)

@@ -14,6 +14,7 @@ from auth_service.adapters import isolation
 from auth_service.adapters.api_keys import PostgresApiKeys
 from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox, PostgresTrail
 from auth_service.adapters.failures import PostgresFailures
+from auth_service.adapters.key_use import PostgresKeyUses
 from auth_service.adapters.lookups import PostgresListings, PostgresLookups
 from auth_service.adapters.replica import Replicated
 from auth_service.adapters.sessions import PostgresSessions
@@ -68,6 +69,7 @@ class PostgresDatabase:
         lagging = Replicated(once, partial(statement, replica, away=_REPLICA_AWAY) if replica is not None else None, clock)
         self.listings = PostgresListings(lagging)
         self.trail = PostgresTrail(lagging)
+        self.key_uses = PostgresKeyUses(once)
         self.failures = PostgresFailures(self._begin)
 
     @classmethod

@@ -20,11 +20,12 @@ from sqlalchemy import (
     Uuid,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
 __all__ = [
     "SCHEMA",
     "api_key",
+    "api_key_use",
     "audit_event",
     "audit_head",
     "audit_relay",
@@ -101,10 +102,23 @@ api_key = Table(
     _time("created_at"),
     _time("expires_at", nullable=True),
     _time("revoked_at", nullable=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("allowed_ips", ARRAY(CIDR), nullable=True),
+    Column("replaced_by", Uuid, nullable=True),
     _of_user(),
+    UniqueConstraint("tenant_id", "id"),
 )
 Index("api_key_of_user", api_key.c.user_id, api_key.c.id, postgresql_where=api_key.c.revoked_at.is_(None))
 Index("api_key_of_owner", api_key.c.tenant_id, api_key.c.user_id)
+
+api_key_use = Table(
+    "api_key_use",
+    metadata,
+    Column("key_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    _time("last_used_at"),
+    ForeignKeyConstraint(["tenant_id", "key_id"], [api_key.c.tenant_id, api_key.c.id], onupdate="CASCADE", ondelete="CASCADE"),
+)
 
 session = Table(
     "session",

@@ -9,16 +9,15 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, Field
 from starlette.responses import StreamingResponse
 
-from auth_service.api.dependencies import Domain, Limit, me_of
+from auth_service.api.dependencies import ADMINISTRATOR, Domain, Limit
 from auth_service.api.schemas.admin_audit import AuditPage, HeadAnswer, Seq
 from auth_service.domain.chain import Sealed, document
 from auth_service.domain.ports import AuditFilter
 from shared.errors import InvalidInput
-from shared.guard import require_role
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1/admin/audit", tags=["admin"], dependencies=[Depends(me_of), require_role("admin")])
+router = APIRouter(prefix="/api/v1/admin/audit", tags=["admin"], dependencies=ADMINISTRATOR)
 _LINES = "application/x-ndjson"
 _EXPORT: dict[int | str, dict[str, Any]] = {
     200: {"description": "An event a line", "content": {_LINES: {"schema": {"type": "string"}}}}

@@ -2,16 +2,15 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from auth_service.api.dependencies import After, Domain, From, Limit, me_of
+from auth_service.api.dependencies import ADMINISTRATOR, After, Domain, From, Limit
 from auth_service.api.schemas.accounts import UserAnswer
 from auth_service.api.schemas.admin_users import AdminChange, UserPage
-from shared.guard import require_role
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1/admin", tags=["admin"], dependencies=[Depends(me_of), require_role("admin")])
+router = APIRouter(prefix="/api/v1/admin", tags=["admin"], dependencies=ADMINISTRATOR)
 
 
 @router.get("/users", summary="Every user, newest first")

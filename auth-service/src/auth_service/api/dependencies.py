@@ -9,15 +9,16 @@ from fastapi import Depends, Query, Request, Response
 
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.keys import KeyService
-from auth_service.domain.model import Origin, Owner
+from auth_service.domain.model import Credential, Origin, Owner
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.sessions import SessionService
 from auth_service.domain.trail import Trail
 from shared.context import current_request_id
 from shared.errors import Unauthenticated
-from shared.guard import Caller
+from shared.guard import Caller, require_role, require_scope
+from shared.scopes import ADMIN, in_order
 
-__all__ = ["After", "Domain", "From", "Limit", "Me", "NotStored", "Services", "me_of"]
+__all__ = ["ADMINISTRATOR", "After", "Asking", "Domain", "From", "Limit", "Me", "NotStored", "Services", "me_of"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ async def me_of(caller: Caller) -> Owner:
     return Owner(UUID(caller.principal.tenant_id), UUID(caller.principal.user_id))
 
 
+async def _asking(caller: Caller, me: Annotated[Owner, Depends(me_of)]) -> Credential:
+    key_id = caller.principal.key_id
+    return Credential(me, in_order(caller.principal.scopes), UUID(key_id) if key_id is not None else None)
+
+
 async def _origin(caller: Caller) -> Origin:
     principal = caller.principal
     actor = principal.user_id if principal.kind == "user" else None
@@ -60,7 +66,11 @@ async def _not_stored(response: Response) -> None:
 
 Domain = Annotated[Services, Depends(_services)]
 Me = Annotated[Owner, Depends(me_of)]
+Asking = Annotated[Credential, Depends(_asking)]
 From = Annotated[Origin, Depends(_origin)]
+ADMINISTRATOR = [Depends(me_of), require_role("admin"), require_scope(ADMIN)]
+"""For routers of what only a user with the role may do, with a credential that is for it."""
+
 NotStored = Depends(_not_stored)
 """For routes whose answer holds a credential (RFC 6749, section 5.1)."""
 

@@ -7,7 +7,10 @@ from shared.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthenti
 __all__ = [
     "AlreadyRegistered",
     "BadCredentials",
+    "BadKey",
+    "BeyondCaller",
     "HashingBusy",
+    "KeyHasEnded",
     "NoHeadYet",
     "NoSigningKey",
     "NoSuchKey",
@@ -29,6 +32,23 @@ class AlreadyRegistered(Conflict):
 class TooManyKeys(Conflict):
     def __init__(self, most: int) -> None:
         super().__init__(f"a user has at most {most} keys; delete one first")
+
+
+class BadKey(Unauthenticated):
+    def __init__(self) -> None:
+        super().__init__("this key has ended")
+
+
+class KeyHasEnded(Conflict):
+    def __init__(self, how: str) -> None:
+        super().__init__(f"this key {how}; make a new one")
+
+
+class BeyondCaller(Forbidden):
+    """A key makes none that is worth more than itself."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"a key made with another key is not {what} than that one")
 
 
 class BadCredentials(Unauthenticated):

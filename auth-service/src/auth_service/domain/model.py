@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 from uuid import UUID
+
+from shared.scopes import Scope
 
 __all__ = [
     "FREE",
     "ApiKey",
     "AuditEvent",
+    "Credential",
+    "Network",
     "Origin",
     "Owner",
     "Quota",
@@ -25,6 +30,7 @@ FREE = "free"
 """The tier of everyone who registers; what a tier allows is ratelimit-service's to say."""
 
 
+Network = IPv4Network | IPv6Network
 Quota = Literal["shared", "split"]
 TenantRole = Literal["owner", "admin", "member"]
 
@@ -86,7 +92,11 @@ class UserEntry:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`key_sha256` is all that is kept of the key; `key_hint` is its prefix and last four characters."""
+    """`key_sha256` is all that is kept of the key; `key_hint` is its prefix and last four characters.
+
+    `allowed_ips` None is from anywhere. One that was `replaced_by` another ends at `expires_at`, after its grace.
+    `last_used_at` is written apart from the key, and some seconds late.
+    """
 
     id: UUID
     tenant_id: UUID
@@ -96,7 +106,15 @@ class ApiKey:
     key_hint: str
     created_at: datetime
     expires_at: datetime | None
+    scopes: tuple[Scope, ...]
+    allowed_ips: tuple[Network, ...] | None = None
+    replaced_by: UUID | None = None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = field(default=None, repr=False)
+    """Kept apart: no change of the key, and so not for the audit trail."""
+
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +143,7 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Whom a key or a session stands for, and until when (None: a key without expiry).
-
-    No scopes: a key may do all that its user may.
-    """
+    """Whom a key or a session stands for, until when (None: a key without expiry) and from where (None: from anywhere)."""
 
     user_id: UUID
     tenant_id: UUID
@@ -137,7 +152,17 @@ class Resolved:
     session_id: UUID | None
     key_id: UUID | None
     expires_at: datetime | None
-    scopes: tuple[str, ...] = ()
+    scopes: tuple[Scope, ...] = ()
+    allowed_ips: tuple[Network, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a caller asks with: their own, and what it may be used for. `key_id` is None for a session."""
+
+    owner: Owner
+    scopes: tuple[Scope, ...]
+    key_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ __all__ = [
     "Hasher",
     "HeadExport",
     "HeadSigner",
+    "KeyUses",
     "Listings",
     "Lookups",
     "Outbox",
@@ -49,13 +50,23 @@ class Users(Protocol):
 
 
 class ApiKeys(Protocol):
+    """A key that was revoked, or replaced by another and has ended, is only `lock`'s to find."""
+
     async def add(self, key: ApiKey) -> None: ...
 
-    async def count(self, user_id: UUID) -> int:
-        """Keys not revoked, expired or not."""
+    async def count(self, user_id: UUID, now: datetime) -> int:
+        """Expired ones as well."""
 
-    async def page(self, user_id: UUID, *, before: UUID | None, limit: int) -> list[ApiKey]:
-        """Keys not revoked, newest first; those older than `before`."""
+    async def get(self, user_id: UUID, key_id: UUID, now: datetime) -> ApiKey | None: ...
+
+    async def page(self, user_id: UUID, now: datetime, *, before: UUID | None, limit: int) -> list[ApiKey]:
+        """Newest first; those older than `before`."""
+
+    async def lock(self, user_id: UUID, key_id: UUID) -> ApiKey | None:
+        """Nobody else changes it until the transaction ends."""
+
+    async def replace(self, key: ApiKey) -> None:
+        """Writes by which key it was replaced, and when it ends."""
 
     async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> ApiKey | None:
         """The key, which is revoked now; None when this user has no such key (any more)."""
@@ -122,6 +133,11 @@ class AuditFilter:
     since: datetime | None = None
     until: datetime | None = None
     request_id: str | None = None
+
+
+class KeyUses(Protocol):
+    async def save(self, uses: Mapping[UUID, datetime]) -> None:
+        """When each key was last used, in one statement; what is newer stays."""
 
 
 class AuditTrail(Protocol):
@@ -227,6 +243,9 @@ class Database(Protocol):
 
     @property
     def trail(self) -> TrailReader: ...
+
+    @property
+    def key_uses(self) -> KeyUses: ...
 
     @property
     def failures(self) -> FailureCounts:

@@ -25,7 +25,8 @@ from data_service.domain.placing import StoredBars
 from data_service.domain.ports import BarWriter
 from shared.clock import Clock
 from shared.errors import Conflict, InvalidInput, TooLarge, Unavailable
-from shared.guard import require_role
+from shared.guard import require_role, require_scope
+from shared.scopes import ADMIN
 
 __all__ = ["MOST_BYTES", "import_router"]
 
@@ -125,7 +126,7 @@ def import_router(most_bytes: int = MOST_BYTES) -> APIRouter:
         "/data/import",
         summary="Import bars from files",
         response_model=ImportAnswer,
-        dependencies=[require_role("admin")],
+        dependencies=[require_role("admin"), require_scope(ADMIN)],
         openapi_extra={"requestBody": _BODY},
     )
     async def import_bars(request: Request, query: Annotated[ImportOptions, Query()]) -> ImportAnswer:

@@ -15,6 +15,7 @@ import indicator_service.app
 import indicator_service.settings
 import ratelimit_service.app
 import ratelimit_service.settings
+from gateway.domain.routing import route_of
 from shared.openapi import merge_documents
 
 __all__ = ["document_path", "public_document", "render", "service_documents"]
@@ -22,6 +23,8 @@ __all__ = ["document_path", "public_document", "render", "service_documents"]
 _DESCRIPTION = (
     "Technical analysis of stocks, exact like TA-Lib. Send a key as `X-API-Key`, or a key or an access token as "
     "`Authorization: Bearer`. "
+    "A key has scopes, chosen where it is made, and a session all that its user's roles allow; each call says which one it takes "
+    "(also in the list in its `security`), and without it answers a 403 that names it in `required_scope`. "
     "Errors are RFC 9457 problem+json; every data response carries RateLimit fields."
 )
 
@@ -38,7 +41,21 @@ def service_documents() -> dict[str, dict[str, Any]]:
 
 
 def public_document() -> dict[str, Any]:
-    return merge_documents(service_documents(), title="Kalpi", version="1", description=_DESCRIPTION)
+    document = merge_documents(service_documents(), title="Kalpi", version="1", description=_DESCRIPTION)
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            _name_scope(path, method, operation)
+    return document
+
+
+def _name_scope(path: str, method: str, operation: dict[str, Any]) -> None:
+    """As the edge asks for it, for programs and for who reads `/docs`."""
+    route = route_of(path.replace("{", "").replace("}", "").encode())
+    scope = route.scope_for(method.upper()) if route is not None else None
+    if scope is not None:
+        operation["security"] = [{scheme: [scope] for scheme in one} for one in operation["security"]]
+        told = operation.get("description")
+        operation["description"] = "\n\n".join(filter(None, [told, f"Scope: `{scope}`."]))
 
 
 def document_path() -> Path:

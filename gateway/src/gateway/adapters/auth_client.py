@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
 import jwt
 from pydantic import BaseModel, ValidationError
 
+from gateway.domain.addresses import AllowList
 from gateway.domain.ports import Identity, Resolved
 from shared.access_tokens import ALGORITHM
 from shared.errors import Unavailable
@@ -26,6 +28,7 @@ class ResolveAnswer(BaseModel):
     scopes: tuple[str, ...]
     session_id: str | None
     key_id: str | None
+    allowed_ips: tuple[IPv4Network | IPv6Network, ...] | None
     expires_at: datetime | None
 
 
@@ -63,8 +66,9 @@ class AuthClient:
             answer = ResolveAnswer.model_validate_json(response.content)
         except ValidationError as error:
             raise Unavailable("auth-service's answer cannot be read") from error
-        principal = Principal(kind="user", **answer.model_dump(exclude={"expires_at"}))
-        return Resolved(principal, answer.expires_at)
+        principal = Principal(kind="user", **answer.model_dump(exclude={"expires_at", "allowed_ips"}))
+        allowed_ips = AllowList(answer.allowed_ips) if answer.allowed_ips is not None else None
+        return Resolved(principal, answer.expires_at, allowed_ips)
 
     async def signing_keys(self) -> Mapping[str, Any]:
         response = await self._client.get("/.well-known/jwks.json")

@@ -1,6 +1,7 @@
 """The data plane: raw ASGI in front of the gateway's own few pages.
 
-authenticate → look in the cache → limit → answer, or forward with a signed principal. A request that is refused has cost nothing.
+authenticate → may it, from here? → look in the cache → limit → answer, or forward with a signed principal. A request that is
+refused has cost nothing.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from gateway.domain.bodies import SMALL, BodyRoom, HeldBody
 from gateway.domain.caching import SURROGATE_KEY, AnswerCache, cache_key
 from gateway.domain.callers import Callers
 from gateway.domain.credentials import credential_of
+from gateway.domain.errors import NotFromHere
+from gateway.domain.permission import check_permission
 from gateway.domain.ports import Answer
 from gateway.domain.routing import Route, route_of
 from shared.conditional import etag_matches
@@ -91,7 +94,7 @@ class Edge:
             await self._admission.anonymous(exchange.client_ip)
             await self._forward(route, exchange, await self._outgoing(route, exchange, held, self._nobody, None))
             return
-        principal = await self._authenticate(exchange)
+        principal = await self._authenticate(route, exchange)
         held.account = principal.account
         plan = self._admission.plan_of(principal)
         if route.access == "data" and exchange.method != "GET":
@@ -124,18 +127,20 @@ class Edge:
         self._admission.check_series(series, plan)
         return day_cost(series)
 
-    async def _authenticate(self, exchange: Exchange) -> Principal:
+    async def _authenticate(self, route: Route, exchange: Exchange) -> Principal:
+        """Unauthenticated; Forbidden where the credential is not for this route, or not for this address."""
         try:
             credential = credential_of(exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization"))
             identity = self._callers.identify(credential)
-            principal = self._callers.known(identity)
-            if principal is None:
+            caller = self._callers.known(identity)
+            if caller is None:
                 await self._admission.check_address(exchange.client_ip)
-                principal = await self._callers.resolve(identity)
-        except Unauthenticated:
+                caller = await self._callers.resolve(identity)
+            check_permission(caller, exchange.client_ip, route.scope_for(exchange.method))
+        except (Unauthenticated, NotFromHere):
             await self._admission.anonymous(exchange.client_ip)
             raise
-        return principal
+        return caller.principal
 
     async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan, day_cost: int = 1) -> None:
         exchange.add(ratelimit_fields(await self._admission.spend(principal, plan, day_cost)))

@@ -43,7 +43,7 @@ class Callers:
         self._clock = clock
         self._known: OrderedDict[Identity, _Known] = OrderedDict()
         self._concerning: dict[str, set[Identity]] = {}
-        self._asking: dict[Identity, asyncio.Task[Principal]] = {}
+        self._asking: dict[Identity, asyncio.Task[Resolved]] = {}
         self._evictions = 0
         self._expired_before = _NEVER
 
@@ -54,14 +54,14 @@ class Callers:
         token = self._tokens.verify(credential.text)
         return Identity(user_id=token.user_id, session_id=token.session_id)
 
-    def known(self, identity: Identity) -> Principal | None:
-        """The principal, without asking anybody; None when it has to be asked for."""
+    def known(self, identity: Identity) -> Resolved | None:
+        """Whom it stands for, without asking anybody; None when it has to be asked for."""
         known = self._known.get(identity)
         if known is not None and known.asked_at > self._expired_before and known.counts_at(self._clock(), FRESH):
-            return known.resolved.principal
+            return known.resolved
         return None
 
-    async def resolve(self, identity: Identity) -> Principal:
+    async def resolve(self, identity: Identity) -> Resolved:
         """BadCredential when it stands for nobody valid; Unavailable when nobody can say. Many askers share one question."""
         asking = self._asking.get(identity)
         if asking is None:
@@ -71,7 +71,7 @@ class Callers:
         return await asyncio.shield(asking)
 
     def evict(self, *concerned: str) -> None:
-        """What is known of these users, keys or sessions no longer counts, nor what is being asked about anyone right now."""
+        """What is known of these users, tenants, keys or sessions no longer counts, nor what is being asked about anyone now."""
         self._evictions += 1
         # who asks from now on is not to be answered with what was asked before
         self._asking.clear()
@@ -83,13 +83,13 @@ class Callers:
         self._expired_before = self._clock()
         self._asking.clear()
 
-    def _asked(self, identity: Identity, task: "asyncio.Task[Principal]") -> None:
+    def _asked(self, identity: Identity, task: "asyncio.Task[Resolved]") -> None:
         if self._asking.get(identity) is task:
             del self._asking[identity]
         if not task.cancelled():
             task.exception()  # whoever still waits gets it; when nobody does, it is no news either
 
-    async def _ask(self, identity: Identity) -> Principal:
+    async def _ask(self, identity: Identity) -> Resolved:
         evictions, asked_at = self._evictions, self._clock()
         try:
             resolved = await self._auth.resolve(identity)
@@ -97,14 +97,14 @@ class Callers:
             known = self._known.get(identity)
             if known is None or not known.counts_at(self._clock(), STALE):
                 raise
-            return known.resolved.principal
+            return known.resolved
         self._forget(identity)
         if resolved is None:
             raise BadCredential
         # an eviction meanwhile may be about this very answer: it serves those who asked, and nobody after them
         if evictions == self._evictions:
             self._keep(identity, _Known(resolved, asked_at))
-        return resolved.principal
+        return resolved
 
     def _keep(self, identity: Identity, known: _Known) -> None:
         self._known[identity] = known
@@ -123,4 +123,4 @@ class Callers:
 
 
 def _concerned(principal: Principal) -> tuple[Any, ...]:
-    return tuple(one for one in (principal.user_id, principal.key_id, principal.session_id) if one)
+    return tuple(one for one in (principal.user_id, principal.tenant_id, principal.key_id, principal.session_id) if one)

@@ -3,7 +3,8 @@
 Unauthenticated
 └── BadCredential
 Forbidden
-└── NoPlan
+├── NoPlan
+└── NotFromHere
 RateLimited
 ├── OverLimit            with the RateLimit fields
 ├── TooManyAtOnce
@@ -18,7 +19,7 @@ from shared.errors import Forbidden, RateLimited, TooLarge, Unauthenticated
 from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Decision
 
-__all__ = ["BadCredential", "BodyTooLarge", "NoPlan", "OverLimit", "TooLargeAtOnce", "TooManyAtOnce"]
+__all__ = ["BadCredential", "BodyTooLarge", "NoPlan", "NotFromHere", "OverLimit", "TooLargeAtOnce", "TooManyAtOnce"]
 
 
 class BadCredential(Unauthenticated):
@@ -31,6 +32,13 @@ class BadCredential(Unauthenticated):
 class NoPlan(Forbidden):
     def __init__(self, tier: str) -> None:
         super().__init__(f"no plan is in force for the tier {tier or '-'}")
+
+
+class NotFromHere(Forbidden):
+    """Says neither from where, nor what the key may do there."""
+
+    def __init__(self) -> None:
+        super().__init__("these credentials may not be used from this address")
 
 
 class OverLimit(RateLimited):

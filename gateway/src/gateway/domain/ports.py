@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from gateway.domain.addresses import AllowList
 from shared.principal import Principal
 
 __all__ = ["Answer", "AnswerStore", "AuthService", "BarVersions", "Identity", "Resolved"]
@@ -21,10 +22,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Whom an identity stands for, and until when (None: until it is revoked)."""
+    """Whom an identity stands for, until when (None: until it is revoked), and from where (None: from anywhere)."""
 
     principal: Principal
     expires_at: datetime | None
+    allowed_ips: AllowList | None = None
 
 
 class AuthService(Protocol):

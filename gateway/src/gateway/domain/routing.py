@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl
 
+from shared.scopes import Scope
+
 __all__ = ["AUTH", "DATA", "INDICATOR", "RATELIMIT", "Route", "route_of"]
 
 AUTH = "auth-service"
@@ -27,6 +29,9 @@ _PLAIN = re.compile(rb"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
 class Route:
     """`path` itself, and everything beneath it unless `alone`.
 
+    `scope` is what the caller's credential needs (None: any will do), and for anything but reading `changing`, where that is
+    another.
+
     One that `explains` says with `explain=true` what a GET would cost, and that is free.
 
     A body is read whole before anybody is asked, up to `body_bytes` where a route says so; with `upload_bytes` it goes on as it
@@ -37,7 +42,9 @@ class Route:
     path: str
     service: str
     access: Literal["open", "account", "data"]
+    scope: Scope | None
     alone: bool = False
+    changing: Scope | None = None
     explains: bool = False
     batch: bool = False
     body_bytes: int | None = None
@@ -46,6 +53,9 @@ class Route:
 
     def matches(self, path: str) -> bool:
         return path == self.path or (not self.alone and path.startswith(f"{self.path}/"))
+
+    def scope_for(self, method: str) -> Scope | None:
+        return self.scope if method == "GET" or self.changing is None else self.changing
 
     def is_free(self, query: bytes) -> bool:
         """Whether a GET with this query only asks what it would cost.
@@ -58,27 +68,32 @@ class Route:
 
 
 ROUTES = (
-    Route("/api/v1/auth/register", AUTH, "open", alone=True),
-    Route("/api/v1/auth/login", AUTH, "open", alone=True),
-    Route("/api/v1/auth/refresh", AUTH, "open", alone=True),
-    Route("/api/v1/auth/logout", AUTH, "open", alone=True),
-    Route("/.well-known/jwks.json", AUTH, "open", alone=True),
-    Route("/api/v1/auth", AUTH, "account"),
-    Route("/api/v1/admin", AUTH, "account"),
-    Route("/api/v1/usage", RATELIMIT, "account"),
-    Route("/api/v1/indicators", INDICATOR, "account", alone=True),  # the catalogue costs nothing
-    Route("/api/v1/indicators/batch", INDICATOR, "data", alone=True, batch=True, body_bytes=16 << 20, timeout_s=60),
-    Route("/api/v1/indicators/custom", INDICATOR, "account"),  # managing one's own computes nothing
+    Route("/api/v1/auth/register", AUTH, "open", None, alone=True),
+    Route("/api/v1/auth/login", AUTH, "open", None, alone=True),
+    Route("/api/v1/auth/refresh", AUTH, "open", None, alone=True),
+    Route("/api/v1/auth/logout", AUTH, "open", None, alone=True),
+    Route("/.well-known/jwks.json", AUTH, "open", None, alone=True),
+    Route("/api/v1/auth/me", AUTH, "account", None, alone=True, changing="keys:manage"),
+    # keys, the password, every session: who may change one of them has the account
+    Route("/api/v1/auth", AUTH, "account", "keys:manage"),
+    Route("/api/v1/admin", AUTH, "account", "admin"),
+    Route("/api/v1/usage", RATELIMIT, "account", None),
+    Route("/api/v1/indicators", INDICATOR, "account", "indicators:read", alone=True),  # the catalogue costs nothing
+    Route("/api/v1/indicators/batch", INDICATOR, "data", "batch", alone=True, batch=True, body_bytes=16 << 20, timeout_s=60),
+    # managing one's own computes nothing. Saving one takes no more than using it: the alternative, keys:manage, would put a key
+    # that makes keys into every program that saves an indicator
+    Route("/api/v1/indicators/custom", INDICATOR, "account", "indicators:read"),
     # 50,000 bars as objects are 6 MB
-    Route("/api/v1/indicators", INDICATOR, "data", explains=True, body_bytes=8 << 20),
-    Route("/api/v1/expressions/validate", INDICATOR, "account", alone=True),  # computes nothing
-    Route("/api/v1/expressions", INDICATOR, "data", body_bytes=8 << 20),
+    Route("/api/v1/indicators", INDICATOR, "data", "indicators:read", explains=True, body_bytes=8 << 20),
+    Route("/api/v1/expressions/validate", INDICATOR, "account", "indicators:read", alone=True),  # computes nothing
+    Route("/api/v1/expressions", INDICATOR, "data", "indicators:read", body_bytes=8 << 20),
     # of all symbols it is seconds of work
-    Route("/api/v1/patterns", INDICATOR, "data", timeout_s=30),
-    Route("/api/v1/screener", INDICATOR, "data", alone=True, timeout_s=30),
-    Route("/api/v1/symbols", DATA, "data"),
-    Route("/api/v1/bars", DATA, "data"),
-    Route("/api/v1/data/import", DATA, "account", alone=True, upload_bytes=256 << 20, timeout_s=120),
+    Route("/api/v1/patterns", INDICATOR, "data", "screener", alone=True, timeout_s=30),
+    Route("/api/v1/patterns", INDICATOR, "data", "indicators:read", timeout_s=30),
+    Route("/api/v1/screener", INDICATOR, "data", "screener", alone=True, timeout_s=30),
+    Route("/api/v1/symbols", DATA, "data", "bars:read"),
+    Route("/api/v1/bars", DATA, "data", "bars:read"),
+    Route("/api/v1/data/import", DATA, "account", "admin", alone=True, upload_bytes=256 << 20, timeout_s=120),
 )
 """The first that matches."""
 

@@ -1,6 +1,7 @@
 """Of what the gateway asks."""
 
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -33,6 +34,7 @@ class ResolvedAnswer(Answer):
     scopes: tuple[str, ...]
     session_id: UUID | None
     key_id: UUID | None
+    allowed_ips: tuple[IPv4Network | IPv6Network, ...] | None
     expires_at: datetime | None
 
 

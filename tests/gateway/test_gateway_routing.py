@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.routing import Route, route_of
+from gateway.domain.routing import ROUTES, Route, route_of
 
 
 def said(route: Route | None) -> tuple[str, str] | None:
@@ -69,6 +69,12 @@ def test_a_path_belongs_to_one_service(path: str, expected: tuple[str, str]) -> 
 )
 def test_anything_else_belongs_to_none(path: str) -> None:
     assert route_of(path.encode()) is None
+
+
+@given(st.sampled_from(ROUTES), st.lists(st.sampled_from(["x", "batch", "custom", "validate", "me", "v1"]), max_size=3))
+def test_a_path_belongs_to_the_first_route_that_matches(route: Route, beneath: list[str]) -> None:
+    path = "/".join([route.path, *beneath])
+    assert route_of(path.encode()) is next((one for one in ROUTES if one.matches(path)), None)
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "%2e%2e", "internal", "v1", "api", "auth", "bars", "AAPL"]), max_size=8))

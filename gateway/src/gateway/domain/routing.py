@@ -98,9 +98,20 @@ ROUTES = (
 """The first that matches."""
 
 
+def _head(path: str) -> str:
+    """`/api/v1/bars` of `/api/v1/bars/AAPL`: no route is shorter than that and has others beneath it."""
+    return "/".join(path.split("/", 4)[:4])
+
+
+_BY_HEAD = {head: [route for route in ROUTES if _head(route.path) == head] for head in {_head(route.path) for route in ROUTES}}
+
+
 def route_of(raw_path: bytes) -> Route | None:
     """`raw_path` as it was sent, without the query."""
     if not _PLAIN.fullmatch(raw_path):
         return None
     path = raw_path.decode("ascii")
-    return next((route for route in ROUTES if route.matches(path)), None)
+    for route in _BY_HEAD.get(_head(path), ()):
+        if route.matches(path):
+            return route
+    return None

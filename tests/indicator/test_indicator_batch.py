@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 import pytest
@@ -20,10 +21,10 @@ from fastapi import FastAPI
 from indicator_service.api import batch as api
 from indicator_service.api import dependencies
 from indicator_service.app import NAME
-from indicator_service.domain import batch
+from indicator_service.domain import batch, batch_rows
 from indicator_service.domain.catalogue import CATALOGUE
 from indicator_service.domain.ports import BarSource, ManyBars
-from indicator_service.domain.series import Bars
+from indicator_service.domain.series import Bars, iso_text
 from shared.limits.plans import Entitlements
 from tests.indicator.conftest import Counted
 from tests.indicator.samples import any_parameters, seeded
@@ -294,6 +295,20 @@ async def test_what_takes_long_with_many_constructs_keeps_nobody_waiting(
     assert answer.status_code == 200
     assert len(threads) == 4
     assert threading.main_thread() not in threads
+
+
+async def test_dates_that_symbols_share_are_written_once(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def watched(dates: npt.NDArray[np.datetime64], zone: str | None) -> list[str]:
+        written.append(len(dates))
+        return iso_text(dates, zone)
+
+    monkeypatch.setattr(batch_rows, "iso_text", watched)
+    constructs = [{"symbol": symbol, "limit": 7, "indicators": [{"indicator": "sma"}]} for symbol in ("IBM", "AAPL", "IBM")]
+    first, *others = (await asked(client, constructs)).json()["data"]
+    assert [other["dates"] for other in others] == [first["dates"]] * 2
+    assert written.count(7) == 1
 
 
 async def test_long_bodies_are_read_one_at_a_time_and_others_meanwhile(client: httpx.AsyncClient, app: FastAPI) -> None:

@@ -81,8 +81,9 @@ class JsonRows:
 
     def _pieces(self, one: Opened, known_dates: dict[tuple[int, int, int, str], bytes]) -> Iterator[bytes]:
         bars, page, asked, window = one.bars, one.page, one.asked, one.window
-        key = id(bars.date), page.first, page.end, page.order
-        if key not in known_dates:  # symbols of one exchange share them
+        # symbols of one exchange share them, each with a view of its own
+        key = bars.date.__array_interface__["data"][0], page.first, page.end, page.order
+        if key not in known_dates:
             known_dates[key] = orjson.dumps(iso_text(bars.date[page.rows], bars.zone))
         head = {
             "id": one.construct.id,

@@ -135,7 +135,7 @@ class Fetched:
 
     def __init__(self, source: BarSource) -> None:
         self._source, self._known = source, dict[tuple[object, ...], Bars]()
-        self.many = source.many
+        self.many, self.versions = source.many, source.versions
 
     async def bars(self, symbol: str, interval: str, adjustment: str, as_of: date | None = None) -> Bars:
         key = symbol, interval, adjustment, as_of

@@ -233,6 +233,7 @@ async def test_bars_are_held_only_until_what_is_asked_of_them_is_written(
     client: httpx.AsyncClient, app: FastAPI, query: str
 ) -> None:
     constructs = [{"symbol": symbol, "limit": 3, "indicators": [{"indicator": "macd"}]} for symbol in reversed(SYMBOLS)]
+    app.state.results.min_cost_s = 3600  # nothing is kept
     whole = await asked(client, constructs, query)
     app.state.source = source = OneByOne(app.state.source)
     assert (await asked(client, constructs, query)).content == whole.content
@@ -283,18 +284,18 @@ async def test_what_takes_long_waits_for_its_turn_as_what_is_large_does(
 async def test_what_takes_long_with_many_constructs_keeps_nobody_waiting(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads = []
+    threads = dict[str, threading.Thread]()
 
     def watched(call: Callable[..., Any], *given: Any) -> Any:
-        threads.append(threading.current_thread())
+        threads[call.__name__] = threading.current_thread()
         return call(*given)
 
-    for name in ("constructs_of", "groups_of", "open_constructs", "failures"):
+    for name in ("constructs_of", "groups_of", "_may_be_kept", "_kept_as", "open_constructs", "failures"):
         monkeypatch.setattr(api, name, partial(watched, getattr(api, name)))
     answer = await asked(client, [{"symbol": "IBM", "limit": 1, "indicators": [{"indicator": "sma"}]}])
     assert answer.status_code == 200
-    assert len(threads) == 4
-    assert threading.main_thread() not in threads
+    assert len(threads) == 6
+    assert threading.main_thread() not in threads.values()
 
 
 async def test_dates_that_symbols_share_are_written_once(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -444,6 +444,17 @@ async def test_a_screen_by_ones_own_is_not_kept(ann: Person, bob: Person, app: F
         assert [screen["matched"] for screen in found] == [5, 0]
 
 
+async def test_a_batch_of_ones_own_is_not_kept(ann: Person, bob: Person, app: FastAPI) -> None:
+    app.state.results.min_cost_s = 0
+    for person, expression in ((ann, "close"), (bob, "open")):
+        await person.save(name="mine", expression=expression)
+    for item in ({"indicator": "mine"}, {"indicator": "max", "parameters": {"time_period": 2, "series_type": "mine()"}}):
+        body = {"constructs": [{"symbol": "AAPL", "limit": 3, "indicators": [item]}]}
+        answers = [[(await person.post(f"{BASE}/batch", body)).content for person in (ann, bob)] for _ in range(3)]
+        assert answers == [answers[0]] * 3
+        assert answers[0][0] != answers[0][1]
+
+
 async def test_two_users_with_one_name_each_get_their_own_through_the_gateway(
     app: FastAPI, redis_url: str, nats_url: str
 ) -> None:

@@ -23,6 +23,7 @@ from shared.limits.plans import Entitlements
 from shared.metrics import Metrics
 from shared.store import open_store
 from shared.subjects import bars_subject
+from tests.indicator.conftest import Counted
 from tests.support.poll import until
 from tests.support.principals import headers_for, user
 
@@ -299,3 +300,61 @@ async def test_who_sees_a_part_of_the_past_gets_nothing_of_it_from_what_is_kept(
     entitled = Entitlements(indicators="all", batch_series=5, history_days=90, features=("screener", "expressions"))
     refused = await keeping.post(SCREENER, json=body, headers=headers_for(user("pro"), NAME, entitled))
     assert refused.status_code == 403
+
+
+BATCH = "/api/v1/indicators/batch"
+
+
+def batch_of(*symbols: str, **more: Any) -> dict[str, Any]:
+    items = [{"indicator": "rsi"}, {"indicator": "bbands"}]
+    return {"constructs": [{"symbol": symbol, "limit": 20, "indicators": items, **more} for symbol in symbols]}
+
+
+async def test_a_batch_that_is_asked_again_is_kept_under_everything_it_depends_on(
+    keeping: httpx.AsyncClient, app: FastAPI, data_service: tuple[Counted, str]
+) -> None:
+    bodies = [
+        batch_of("IBM", "FB"),
+        batch_of("FB", "IBM"),
+        batch_of("IBM", "FB", order="desc"),
+        batch_of("IBM", "FB", as_of="2012-10-31"),
+        batch_of("IBM", "FB", adjustment="none"),
+    ]
+    asked: list[tuple[dict[str, Any], str, dict[str, str]]] = [(body, "", {}) for body in bodies]
+    asked += [(bodies[0], query, {}) for query in ("?format=csv", "?format=csv&shape=wide", "?format=arrow")]
+    asked += [
+        (bodies[0], "", headers_for(user("pro"), NAME, Entitlements(indicators="all", batch_series=5, history_days=days)))
+        for days in (90, 5)
+    ]
+
+    async def answers() -> list[bytes]:
+        return [(await keeping.post(f"{BATCH}{query}", json=body, headers=who)).content for body, query, who in asked]
+
+    first = await answers()
+    assert await listed(app, ALL) == set(), "what nobody asks again"
+    assert await answers() == first
+    assert len(await listed(app, ALL)) == len(set(first)) == len(asked)
+    data_service[0].calls.clear()
+    assert await answers() == first
+    assert {path for path, _ in data_service[0].calls} == {"/internal/v1/versions"}
+    answer = await keeping.post(BATCH, json=bodies[0])
+    assert (answer.headers["x-kalpi-failed"], answer.headers["content-length"]) == ("0", str(len(first[0])))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        batch_of("IBM", "NOSUCH"),
+        batch_of("IBM", "FB", start_date="2013-02-02", end_date="2013-02-01"),
+        {"constructs": [*batch_of("IBM")["constructs"], *batch_of("IBM", interval="1week")["constructs"]]},
+        batch_of("IBM", limit=10_000),
+        {"constructs": [{"symbol": "IBM", "limit": 1, "indicators": [{"indicator": "obv"}]}]},
+    ],
+    ids=["an unknown symbol", "a mistake", "two intervals", "many values", "a group with a time of its own"],
+)
+async def test_other_batches_are_not_kept(keeping: httpx.AsyncClient, app: FastAPI, body: dict[str, Any]) -> None:
+    results: Results = app.state.results
+    results.ttl = TimesToLive(results.ttl.forming, results.ttl.closed, {"Volume Indicators": 60})
+    failed = {(await keeping.post(BATCH, json=body)).headers["x-kalpi-failed"] for _ in range(3)}
+    assert len(failed) == 1
+    assert await listed(app, ALL) == set()

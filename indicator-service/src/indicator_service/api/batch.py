@@ -1,23 +1,27 @@
 """`POST /api/v1/indicators/batch`: many symbols × many indicators."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from indicator_service.api.dependencies import Custom, Plans, Source, turn
 from indicator_service.api.entitled import check_parameters, window_of
+from indicator_service.api.kept import OfMany, kept_or_made
 from indicator_service.api.own import OwnOfBatch
 from indicator_service.api.unread import PiecesResponse, unread
+from indicator_service.domain.answer import ENGINE
 from indicator_service.domain.batch import Construct, Group, Opened, Size, Window, groups_of, open_constructs, parse_batch
 from indicator_service.domain.batch_rows import JsonRows, Shape, TableRows, failures
-from indicator_service.domain.ports import BarSource, ManyBars
+from indicator_service.domain.ports import BarSource, ManyBars, Versions
 from indicator_service.domain.request import Parameters, parse_parameters
+from indicator_service.domain.results import Results
 from indicator_service.domain.series import Bars
 from indicator_service.domain.unread import Unread
 from shared.errors import KalpiError
@@ -34,6 +38,11 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1/indicators", tags=["indicators"])
 _PATH = f"{router.prefix}/batch"
 _LONG_BODY = 64 << 10
+_MOST_KEPT_VALUES = 25_000
+"""More are too long to be kept, and take about as long to be read from the store as to be computed."""
+
+_NOT_KEPT = Versions({}, {"": "failed"})
+"""Those of no answer."""
 
 
 class BatchAnswer(BaseModel):
@@ -71,12 +80,18 @@ async def batch(
     form = requested_format(request, format)
     body = await request.body()
     own = OwnOfBatch(custom, caller)
+    results: Results = request.app.state.results
 
     def read() -> _Batch:
         if len(body) > _LONG_BODY:
             check_outline(body, caller.entitled, plans)
         constructs = _parsed(body, caller, plans, own)
-        return _Batch(constructs, groups_of(constructs), _rows_of(constructs, caller, form, shape), form)
+        groups = groups_of(constructs)
+        kept_as = None
+        if not own.were_asked and _may_be_kept(constructs, groups, results.ttl.groups):
+            seen_by = f"{caller.principal.tier} {caller.entitled.model_dump_json()}"
+            kept_as = _kept_as(constructs, groups, f"{form} {shape} {seen_by} {hashlib.blake2b(body).hexdigest()}")
+        return _Batch(constructs, groups, _rows_of(constructs, caller, form, shape), form, kept_as)
 
     def window(bars: Bars, start: date | None, end: date | None) -> HistoryWindow:
         return window_of(caller, plans, bars, start, end)
@@ -87,7 +102,15 @@ async def batch(
         asked = await asyncio.to_thread(read)
     with ExitStack() as until_sent:
         answer = until_sent.enter_context(unread(request))
-        pieces, failed = await _made(request, asked, source, window, answer)
+
+        async def make() -> _Made:
+            return await _made(request, asked, source, window, answer)
+
+        if asked.kept_as is None:
+            pieces, failed, _ = await make()
+        else:
+            pieces, failed = await _kept_or_made(request, source, asked.kept_as, make)
+            answer.reach(sum(map(len, pieces)))
         return PiecesResponse(pieces, MEDIA_TYPES[form], {"X-Kalpi-Failed": str(failed)}, until_sent.pop_all().close)
 
 
@@ -99,6 +122,7 @@ class _Batch:
     groups: list[Group]
     rows: JsonRows | TableRows
     form: Format
+    kept_as: OfMany | None
     size: Size = field(default_factory=Size)
 
     def opened(self, constructs: Iterable[Construct], part: ManyBars, window: Window) -> list[Opened]:
@@ -140,12 +164,55 @@ def _rows_of(constructs: list[Construct], caller: Envelope, form: Format, shape:
     return JsonRows(constructs, caller.principal.tier, described)
 
 
-async def _made(request: Request, batch: _Batch, source: BarSource, window: Window, answer: Unread) -> tuple[list[bytes], int]:
+def _may_be_kept(constructs: Iterable[Construct], groups: Iterable[Group], short_lived: Container[str]) -> bool:
+    """What may cost much and says little: no more values than fit, all of one interval, without an error, whose text is the
+    request's own, and of no group of the catalogue that has a time to live of its own."""
+    values = 0
+    for construct in constructs:
+        if construct.asked is None or any(item.error is not None for item in construct.items):
+            return False
+        for _, parameters in construct.good:
+            values += construct.asked.limit * len(parameters.indicator.outputs)
+            if values > _MOST_KEPT_VALUES or parameters.indicator.group in short_lived:
+                return False
+    return len({group.interval for group in groups}) == 1
+
+
+def _kept_as(constructs: Iterable[Construct], groups: Sequence[Group], fields: str) -> OfMany:
+    symbols = list(dict.fromkeys(construct.symbol for construct in constructs))
+    closed = all(group.as_of is not None for group in groups)
+    return OfMany("batch", f"{ENGINE} {fields}", symbols, groups[0].interval, closed, guess=False)
+
+
+class _Made(NamedTuple):
+    """The answer in pieces, how many series failed, and the versions of the bars it rests on."""
+
+    pieces: list[bytes]
+    failed: int
+    versions: Versions
+
+
+async def _kept_or_made(
+    request: Request, source: BarSource, kept_as: OfMany, make: Callable[[], Awaitable[_Made]]
+) -> tuple[list[bytes], int]:
+    """The pieces, and how many series failed: kept before the answer, and only where none did. It is looked for where the same
+    bytes were sent before, so what nobody asks twice costs nothing more."""
+
+    async def whole() -> tuple[bytes, Versions]:
+        made = await make()
+        return b"".join((b"%d\n" % made.failed, *made.pieces)), _NOT_KEPT if made.failed else made.versions
+
+    failed, _, answer = (await kept_or_made(request, source, kept_as, whole)).partition(b"\n")
+    return [answer], int(failed)
+
+
+async def _made(request: Request, batch: _Batch, source: BarSource, window: Window, answer: Unread) -> _Made:
     """Part after part is computed as its bars come, and it is checked before that whether all is too much: so neither the bars
     nor the bounds wait for the last symbol. From where it is large on, it has its turn."""
     async with AsyncExitStack() as its_turn, aclosing(_parts(batch.groups, source)) as parts:
-        waits = True
+        waits, versions = True, dict[str, str]()
         async for constructs, part in parts:
+            versions |= {symbol: bars.data_version for symbol, bars in part.found.items()}
             opened = await asyncio.to_thread(batch.opened, constructs, part, window)
             if batch.size.is_large and waits:
                 await its_turn.enter_async_context(turn(request))
@@ -154,7 +221,7 @@ async def _made(request: Request, batch: _Batch, source: BarSource, window: Wind
             await asyncio.to_thread(batch.rows.add, opened)
         pieces, failed = await asyncio.to_thread(batch.whole)
     answer.settle(sum(map(len, pieces)))
-    return pieces, failed
+    return _Made(pieces, failed, Versions(versions, {}))
 
 
 async def _parts(groups: Iterable[Group], source: BarSource) -> AsyncGenerator[tuple[list[Construct], ManyBars], None]:

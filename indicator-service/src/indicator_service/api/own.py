@@ -67,6 +67,11 @@ class OwnOfBatch:
         self._caller = caller
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def were_asked(self) -> bool:
+        """Whether what was read may rest on the caller's own."""
+        return "_answer" in vars(self)
+
     def found(self, name: str) -> Indicator:
         try:
             return find(name)

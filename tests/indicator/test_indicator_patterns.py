@@ -132,7 +132,7 @@ async def test_large_work_waits_for_its_turn_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dependencies, "_TURN_S", 0.01)
-    await app.state.results.store.free("IBM", "another")  # a kept answer takes no turn
+    await app.state.results.store.free({"IBM": "another"})  # a kept answer takes no turn
     async with app.state.large.of("another", 0.0):
         refused = await client.get(PATH)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")

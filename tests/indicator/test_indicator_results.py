@@ -162,7 +162,7 @@ async def test_a_market_fact_frees_what_was_computed_on_older_bars(redis: Redis,
     for one in (old, new, other):
         await results.put(one, b"answer", 100)
     assert 0 < await redis.ttl(old.text) <= 100
-    await results.free(symbol, "v2")
+    await results.free({symbol: "v2"})
     assert [await results.has(one) for one in (old, new, other)] == [False, True, True]
     assert await results.get(new) == b"answer"
 
@@ -215,7 +215,7 @@ async def test_explain_says_whether_the_answer_is_kept(client: httpx.AsyncClient
     path = "/api/v1/indicators/cci?symbol=IBM&time_period=1500&limit=50000"
     results: Results = app.state.results
     results.min_cost_s = 0
-    await RedisResults(app.state.results.store._redis, Metrics("test")).free("IBM", "another")
+    await RedisResults(app.state.results.store._redis, Metrics("test")).free({"IBM": "another"})
     assert (await client.get(f"{path}&explain=true")).json()["cached"] is False
     first = await client.get(path)
     assert (await client.get(f"{path}&explain=true")).json()["cached"] is True
@@ -244,7 +244,7 @@ async def listed(app: FastAPI, symbol: str) -> set[bytes]:
 async def keeping(client: httpx.AsyncClient, app: FastAPI) -> httpx.AsyncClient:
     """A client of a service that finds everything costly and has kept nothing yet."""
     app.state.results.min_cost_s = 0
-    await app.state.results.store.free("IBM", "another")
+    await app.state.results.store.free({"IBM": "another"})
     return client
 
 

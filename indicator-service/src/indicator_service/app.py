@@ -52,7 +52,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with redis, bus, data_service, store, Lanes() as lanes:
+        async with redis, kept, bus, data_service, store, Lanes() as lanes:
             await plans.start(bus)
             app.state.plans = plans
             kept.follow(bus)

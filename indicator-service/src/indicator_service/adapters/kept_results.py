@@ -8,8 +8,10 @@ What rests on many symbols is freed by a fact about any. What is too long is com
 import asyncio
 import time
 import zlib
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -19,6 +21,7 @@ from shared.events import EventBus, Fact
 from shared.logging import get_logger
 from shared.metrics import Metrics
 from shared.subjects import BARS_SUBJECTS, MARKET_STREAM
+from shared.tasks import end_task
 
 __all__ = ["RedisResults"]
 
@@ -29,6 +32,7 @@ _LONGEST_WHOLE = 8 << 20
 _COMPRESSED = b"\0"
 """Begins what is compressed, and no format of an answer."""
 _DEADLINE_S = 0.1
+_AT_A_TIME = 256
 _PAUSE_S = 1.0
 """After a failure nobody waits for the store again for so long."""
 _LONGEST_TTL_S = 24 * 3600
@@ -40,6 +44,15 @@ class RedisResults:
         self._redis = redis
         self._found = metrics.counter("kalpi_indicator_results", "Look-ups of kept results", ("outcome",))
         self._paused_until = 0.0
+        self._changed: dict[str, str] = {}
+        self._freeing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._freeing is not None:
+            await end_task(self._freeing)
 
     def follow(self, bus: EventBus) -> None:
         """A missed fact does no harm: the data version in the key makes an old answer unreachable, and it ends by itself."""
@@ -74,13 +87,32 @@ class RedisResults:
         if told and told[-1]:
             await self._free(told[-1])
 
-    async def free(self, symbol: str, newest: str) -> None:
-        """What was computed on other bars of the symbol than the newest, or on those of many."""
-        keys = await self._asked(self._redis.sunion([_of(symbol), _of(ALL)]))
-        await self._free([key for key in keys or () if not key.endswith(f":{newest}".encode())])
+    async def free(self, newest: Mapping[str, str]) -> None:
+        """What was computed on other bars of these symbols than their newest, or on those of many."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in (ALL, *newest):
+            pipeline.smembers(_of(name))
+        of_many, *of_each = await self._asked(pipeline.execute()) or ((),)
+        old = [
+            key
+            for keys, version in zip(of_each, newest.values(), strict=False)
+            for key in keys
+            if not key.endswith(f":{version}".encode())
+        ]
+        await self._free([*of_many, *old])
 
     async def _on_fact(self, fact: Fact) -> None:
-        await self.free(str(fact.data["symbol"]), str(fact.data["data_version"]))
+        """Many come at once where a market has begun: those that come while the store is asked are asked about together."""
+        self._changed[str(fact.data["symbol"])] = str(fact.data["data_version"])
+        if self._freeing is None or self._freeing.done():
+            self._freeing = asyncio.create_task(self._free_changed())
+
+    async def _free_changed(self) -> None:
+        while self._changed:
+            some = dict(islice(self._changed.items(), _AT_A_TIME))
+            for symbol in some:
+                del self._changed[symbol]
+            await self.free(some)
 
     async def _free(self, keys: list[bytes]) -> None:
         if not keys:

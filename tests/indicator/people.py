@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 
 from indicator_service.app import NAME
+from shared.ids import new_id
 from shared.limits.plans import Entitlements
 from tests.support.principals import ALL, headers_for, user
 
@@ -25,6 +26,10 @@ class Person:
     async def __call__(self, method: str, path: str, **sent: Any) -> httpx.Response:
         headers = {**headers_for(self._principal, NAME, self.entitlements), **sent.pop("headers", {})}
         return await self._client.request(method, path, headers=headers, **sent)
+
+    def move(self) -> None:
+        """To another tenant."""
+        self._principal = self._principal.model_copy(update={"tenant_id": str(new_id())})
 
     async def get(self, path: str, **sent: Any) -> httpx.Response:
         return await self("GET", path, **sent)

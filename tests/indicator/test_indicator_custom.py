@@ -261,6 +261,13 @@ async def test_a_change_counts_at_once_on_every_instance(ann: Person, settings: 
         assert (await elsewhere.get(path)).status_code == 404
 
 
+async def test_whoever_moves_to_another_tenant_keeps_their_own(ann: Person) -> None:
+    saved = await ann.save(**SPREAD)
+    ann.move()
+    assert (await ann.get(f"{CUSTOM}/spread")).json()["created_at"] == saved["created_at"]
+    assert (await ann.post(CUSTOM, SPREAD)).status_code == 409
+
+
 async def test_a_page_of_one_version_does_not_go_on_in_another(ann: Person) -> None:
     await ann.save(name="mine", expression="close")
     cursor = (await ann.get(f"{BASE}/mine?symbol=AAPL&limit=5")).json()["next_cursor"]

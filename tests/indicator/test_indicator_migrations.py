@@ -70,8 +70,8 @@ async def test_the_app_role_can_use_the_tables_and_not_change_them(postgres_url:
     connection = await asyncpg.connect(f"postgresql://{app}:x@{postgres_url.rpartition('@')[2]}")
     await connection.execute(
         """
-        INSERT INTO indicator.custom_indicator (id, tenant_id, user_id, name, description, version, created_at, updated_at)
-        VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'mine', '', 1, now(), now())
+        INSERT INTO indicator.custom_indicator (id, user_id, name, description, version, created_at, updated_at)
+        VALUES (gen_random_uuid(), gen_random_uuid(), 'mine', '', 1, now(), now())
         """
     )
     assert await connection.fetchval("DELETE FROM indicator.custom_indicator RETURNING name") == "mine"
@@ -84,3 +84,21 @@ async def test_the_app_role_can_use_the_tables_and_not_change_them(postgres_url:
     await connection.close()
     await admin.execute(f"DROP OWNED BY {app} CASCADE; DROP ROLE {app}")
     await admin.close()
+
+
+async def test_what_was_saved_in_a_tenant_is_the_users_from_then_on(postgres_url: str) -> None:
+    await asyncio.to_thread(migrate, postgres_url)
+    await asyncio.to_thread(downgrade, postgres_url, "0001")
+    connection = await asyncpg.connect(postgres_url)
+    user_id = new_id()
+    await connection.execute(
+        """
+        INSERT INTO indicator.custom_indicator (id, tenant_id, user_id, name, description, version, created_at, updated_at)
+        VALUES (gen_random_uuid(), gen_random_uuid(), $1, 'mine', '', 1, now(), now())
+        """,
+        user_id,
+    )
+    await asyncio.to_thread(migrate, postgres_url)
+    rows = await connection.fetch("SELECT * FROM indicator.custom_indicator")
+    await connection.close()
+    assert [(row["user_id"], row["name"], "tenant_id" in row.keys()) for row in rows] == [(user_id, "mine", False)]  # noqa: SIM118

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from indicator_service.adapters.tables import custom_indicator as _indicators
 from indicator_service.adapters.tables import custom_indicator_version as _versions
-from indicator_service.domain.custom import CustomIndicator, Owner, OwnParameter, Version
+from indicator_service.domain.custom import CustomIndicator, OwnParameter, Version
 from indicator_service.domain.errors import NameTaken
 from shared.errors import Unavailable
 from shared.postgres import check_engine, sqlstate_of, transaction
@@ -70,19 +70,18 @@ class CustomIndicatorRows:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def lock(self, owner: Owner) -> None:
+    async def lock(self, owner: UUID) -> None:
         # until the transaction ends; two users whose hashes are the same wait for each other, and that is all
-        await self._connection.execute(select(func.pg_advisory_xact_lock(_OWNERS, func.hashtext(str(owner.user_id)))))
+        await self._connection.execute(select(func.pg_advisory_xact_lock(_OWNERS, func.hashtext(str(owner)))))
 
-    async def count(self, owner: Owner) -> int:
-        statement = select(func.count()).select_from(_indicators).where(*_of(owner))
+    async def count(self, owner: UUID) -> int:
+        statement = select(func.count()).select_from(_indicators).where(_of(owner))
         return (await self._connection.execute(statement)).scalar_one()
 
     async def add(self, indicator: CustomIndicator) -> None:
         values = {
             "id": indicator.id,
-            "tenant_id": indicator.owner.tenant_id,
-            "user_id": indicator.owner.user_id,
+            "user_id": indicator.owner,
             "name": indicator.name,
             "description": indicator.description,
             "version": indicator.version.number,
@@ -106,16 +105,16 @@ class CustomIndicatorRows:
         older = and_(_versions.c.indicator_id == indicator.id, _versions.c.version < oldest)
         await self._connection.execute(delete(_versions).where(older))
 
-    async def delete(self, owner: Owner, name: str) -> bool:
-        deleted = await self._connection.execute(delete(_indicators).where(*_of(owner), _indicators.c.name == name))
+    async def delete(self, owner: UUID, name: str) -> bool:
+        deleted = await self._connection.execute(delete(_indicators).where(_of(owner), _indicators.c.name == name))
         return deleted.rowcount == 1
 
-    async def named(self, owner: Owner, names: Sequence[str]) -> list[CustomIndicator]:
-        return await self._all(_newest.where(*_of(owner), _indicators.c.name.in_(names)))
+    async def named(self, owner: UUID, names: Sequence[str]) -> list[CustomIndicator]:
+        return await self._all(_newest.where(_of(owner), _indicators.c.name.in_(names)))
 
-    async def page(self, owner: Owner, *, after: str | None, limit: int) -> list[CustomIndicator]:
+    async def page(self, owner: UUID, *, after: str | None, limit: int) -> list[CustomIndicator]:
         following = [_indicators.c.name > after] if after is not None else []
-        return await self._all(_newest.where(*_of(owner), *following).limit(limit))
+        return await self._all(_newest.where(_of(owner), *following).limit(limit))
 
     async def versions(self, indicator_id: UUID) -> list[Version]:
         statement = select(_versions).where(_versions.c.indicator_id == indicator_id).order_by(_versions.c.version.desc())
@@ -138,14 +137,14 @@ class CustomIndicatorRows:
         await self._connection.execute(insert(_versions).values(values))
 
 
-def _of(owner: Owner) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return _indicators.c.user_id == owner.user_id, _indicators.c.tenant_id == owner.tenant_id
+def _of(owner: UUID) -> ColumnElement[bool]:
+    return _indicators.c.user_id == owner
 
 
 def _indicator(row: RowMapping) -> CustomIndicator:
     return CustomIndicator(
         id=row["id"],
-        owner=Owner(row["tenant_id"], row["user_id"]),
+        owner=row["user_id"],
         name=row["name"],
         description=row["description"],
         created_at=row["created_at"],

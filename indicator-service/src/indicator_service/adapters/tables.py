@@ -16,14 +16,13 @@ custom_indicator = Table(
     "custom_indicator",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("tenant_id", Uuid, nullable=False),
     Column("user_id", Uuid, nullable=False),
     Column("name", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
-    UniqueConstraint("user_id", "tenant_id", "name", name="custom_indicator_owner_name_key"),
+    UniqueConstraint("user_id", "name", name="custom_indicator_owner_name_key"),
 )
 
 # the current version is among them

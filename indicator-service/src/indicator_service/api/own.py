@@ -12,7 +12,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from indicator_service.domain.catalogue import FUNCTIONS_BY_NAME, find
-from indicator_service.domain.custom import NAME_PATTERN, CustomIndicator, Owner
+from indicator_service.domain.custom import NAME_PATTERN, CustomIndicator
 from indicator_service.domain.errors import BrokenCustomIndicator, InvalidExpression, UnknownIndicator
 from indicator_service.domain.indicator import Functions, Indicator
 from indicator_service.domain.own import OwnFunctions, indicator_of
@@ -25,11 +25,11 @@ __all__ = ["OwnOfBatch", "found", "own_catalogue", "owner_of", "read_with_own"]
 _Read = TypeVar("_Read")
 
 
-def owner_of(caller: Envelope) -> Owner:
+def owner_of(caller: Envelope) -> UUID:
     """Unauthenticated for a request that no user stands behind."""
     if caller.principal.kind != "user":
         raise Unauthenticated("send a key or an access token")
-    return Owner(UUID(caller.principal.tenant_id), UUID(caller.principal.user_id))
+    return UUID(caller.principal.user_id)
 
 
 async def found(custom: CustomIndicators, caller: Envelope, name: str) -> Indicator:

@@ -5,15 +5,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-__all__ = ["NAME_PATTERN", "CustomIndicator", "Draft", "OwnParameter", "Owner", "Version"]
+__all__ = ["NAME_PATTERN", "CustomIndicator", "Draft", "OwnParameter", "Version"]
 
 NAME_PATTERN = "^[a-z][a-z0-9_]{1,39}$"
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    tenant_id: UUID
-    user_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +42,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class CustomIndicator:
-    """With one of its versions, mostly the newest."""
+    """With one of its versions, mostly the newest. `owner` is a user's id: whoever moves to another tenant keeps their own."""
 
     id: UUID
-    owner: Owner
+    owner: UUID
     name: str
     description: str
     created_at: datetime

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Protocol
 from uuid import UUID
 
-from indicator_service.domain.custom import CustomIndicator, Owner, Version
+from indicator_service.domain.custom import CustomIndicator, Version
 from indicator_service.domain.results import version_of_many
 from indicator_service.domain.series import Bars
 
@@ -74,10 +74,10 @@ class BarSource(Protocol):
 class CustomIndicatorRows(Protocol):
     """All in one transaction."""
 
-    async def lock(self, owner: Owner) -> None:
+    async def lock(self, owner: UUID) -> None:
         """Nobody else adds or changes one of this owner's until the transaction ends."""
 
-    async def count(self, owner: Owner) -> int: ...
+    async def count(self, owner: UUID) -> int: ...
 
     async def add(self, indicator: CustomIndicator) -> None:
         """NameTaken when the owner has one of that name."""
@@ -85,14 +85,14 @@ class CustomIndicatorRows(Protocol):
     async def change(self, indicator: CustomIndicator, *, oldest: int) -> None:
         """Writes its description and its version, which is new; versions before `oldest` are forgotten."""
 
-    async def delete(self, owner: Owner, name: str) -> bool:
+    async def delete(self, owner: UUID, name: str) -> bool:
         """False when there is none of that name."""
 
-    async def named(self, owner: Owner, names: Sequence[str]) -> Sequence[CustomIndicator]:
+    async def named(self, owner: UUID, names: Sequence[str]) -> Sequence[CustomIndicator]:
         """Those there are, with their newest versions, by name."""
         ...
 
-    async def page(self, owner: Owner, *, after: str | None, limit: int) -> Sequence[CustomIndicator]:
+    async def page(self, owner: UUID, *, after: str | None, limit: int) -> Sequence[CustomIndicator]:
         """By name, with their newest versions; those whose names come after `after`."""
         ...
 

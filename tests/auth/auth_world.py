@@ -23,7 +23,7 @@ from shared.ids import new_id
 from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
 from shared.scopes import scopes_of
 from tests.support.asgi import running
-from tests.support.principals import PRINCIPAL_KEYS
+from tests.support.principals import PRINCIPAL_KEYS, user
 
 PASSWORD = "correct horse battery"
 CLIENT_IP = "192.0.2.7"
@@ -145,6 +145,11 @@ class World:
 
     async def is_alive(self, access_token: str) -> bool:
         return (await self.resolve_session(access_token)).status_code == 200
+
+
+def administrator() -> Principal:
+    """Of the platform."""
+    return user("enterprise", roles=("admin",))
 
 
 @asynccontextmanager

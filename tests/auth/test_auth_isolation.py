@@ -29,6 +29,12 @@ FUNCTIONS = {
     "audit_seq_before",
     "audit_states",
     "keys_used",
+    "join_tenant",
+    "key_page",
+    "origins",
+    "owner_of_key",
+    "tenant_page",
+    "terms_of",
     "login_of",
     "resolve_key",
     "resolve_session",
@@ -38,6 +44,17 @@ FUNCTIONS = {
     "outbox_take",
     "outbox_seal",
 }
+
+FINDING = (
+    "tenant_of_user",
+    "tenant_of_token",
+    "resolve_key",
+    "resolve_session",
+    "user_page",
+    "tenant_page",
+    "key_page",
+    "owner_of_key",
+)
 
 
 @pytest.fixture
@@ -214,14 +231,11 @@ async def backend(database: PostgresDatabase) -> int:
         return int((await outbox._connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one())
 
 
-async def test_a_user_who_moves_takes_credentials_along(
-    database: PostgresDatabase, admin_url: str, neighbours: tuple[Stored, Stored]
-) -> None:
+async def test_a_user_who_moves_takes_credentials_along(database: PostgresDatabase, neighbours: tuple[Stored, Stored]) -> None:
     mine, theirs = neighbours
-    admin = await asyncpg.connect(admin_url)
     new_tenant = theirs.user.tenant_id
-    await admin.execute("UPDATE auth.user_account SET tenant_id = $2 WHERE id = $1", mine.user.id, new_tenant)
-    await admin.close()
+    async with database.transaction(new_tenant) as tx:
+        assert await tx.tenants.join(new_tenant, mine.user.id, "member")
     by_key = await database.lookups.api_key(mine.key.key_sha256, NOW)
     by_session = await database.lookups.session(mine.user.id, mine.session.id, NOW)
     assert by_key is not None
@@ -232,6 +246,18 @@ async def test_a_user_who_moves_takes_credentials_along(
         family = await tx.sessions.lock_family(mine.token.token_sha256)
         assert family is not None
         assert Owner(family.tenant_id, family.user_id) == Owner(new_tenant, mine.user.id)
+
+
+async def test_nobody_is_moved_into_another_tenant_than_that_of_the_transaction(
+    database: PostgresDatabase, neighbours: tuple[Stored, Stored]
+) -> None:
+    mine, theirs = neighbours
+    async with database.transaction(mine.user.tenant_id) as tx:
+        assert not await tx.tenants.join(theirs.user.tenant_id, mine.user.id, "owner")
+    async with database.outbox() as outbox:
+        moved = f"SELECT auth.join_tenant('{mine.user.id}', '{theirs.user.tenant_id}', 'owner')"
+        assert not (await outbox._connection.exec_driver_sql(moved)).scalar_one()
+    assert await database.lookups.tenant_of_user(mine.user.id) == mine.user.tenant_id
 
 
 # ----- functions
@@ -258,7 +284,7 @@ async def test_functions_are_the_app_roles_and_not_everybodys(app: asyncpg.Conne
     await admin.close()
 
 
-@pytest.mark.parametrize("function", ["tenant_of_user", "tenant_of_token", "resolve_key", "resolve_session", "user_page"])
+@pytest.mark.parametrize("function", FINDING)
 async def test_a_function_gives_no_digest_and_no_hash(
     app: asyncpg.Connection, neighbours: tuple[Stored, Stored], function: str
 ) -> None:
@@ -268,7 +294,10 @@ async def test_a_function_gives_no_digest_and_no_hash(
         "tenant_of_token": (one.token.token_sha256,),
         "resolve_key": (one.key.key_sha256, NOW),
         "resolve_session": (one.user.id, one.session.id, NOW),
-        "user_page": (None, 100),
+        "user_page": (None, None, None, None, 100),
+        "tenant_page": (None, None, None, None, 100),
+        "key_page": (None, None, NOW, None, 100),
+        "owner_of_key": (one.key.id,),
     }
     given = arguments[function]
     places = ", ".join(f"${number}" for number in range(1, len(given) + 1))

@@ -93,7 +93,7 @@ async def test_what_the_lost_stream_held_is_published_again(world: World, server
         return {fact.data.get("key_id") for fact in told.values()} >= {key["id"] for key in keys}
 
     await until(all_again, what="the facts of before")
-    mine = [fact.data["event"] for fact in told.values() if fact.data["user_id"] == str(member.id)]
+    mine = [fact.data["event"] for fact in told.values() if fact.data.get("user_id") == str(member.id)]
     assert sorted(mine) == ["created"] * 5 + ["registered"]
 
 

@@ -20,24 +20,26 @@ from auth_service.app import database_of, hasher_of
 from auth_service.cli.admin import app
 from auth_service.domain.accounts import Accounts, NewUser
 from auth_service.domain.auditing import state_of
-from auth_service.domain.errors import NoSuchKey
 from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.keys import KeyService, NewKey
 from auth_service.domain.model import ApiKey, Credential, Origin, RefreshToken, Session, Tenant, User
 from auth_service.domain.rebuilding import NOUNS, differences
+from auth_service.domain.tenants import NewTenant, TenantAdministration, TenantService
 from auth_service.migrate import downgrade, migrate
 from auth_service.settings import Settings
-from shared.errors import Conflict
+from shared.errors import Conflict, Forbidden, NotFound
 from shared.ids import new_id
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
 from shared.scopes import DATA_SCOPES
 from tests.auth.auth_store import Stored
 from tests.auth.auth_world import PASSWORD, MovableClock, settings_of
+from tests.auth.tenancy import move
 
 ORIGIN = Origin(None, "a request", "192.0.2.7")
 SAME_KEY = "user_id, name, 'another digest', key_hint, created_at, expires_at, revoked_at, tenant_id, scopes"
 STEPS = ("register", "address", "tier", "disable", "enable", "password", "create key", "rotate key", "revoke key")
+MOVES = ("organise", "join", "leave", "role", "tenant")
 
 
 class Life:
@@ -49,18 +51,44 @@ class Life:
         self.numbers = itertools.count()
         self.users: list[User] = []
         self.keys: list[ApiKey] = []
+        self.tenants: set[UUID] = set()
         self.password: dict[UUID, str] = {}
 
     async def run(self, steps: list[tuple[str, int]]) -> None:
-        self.users, self.keys = [], []
+        self.users, self.keys, self.tenants = [], [], set()
         async with database_of(self.settings, asyncio.Event()) as database, hasher_of(self.settings) as hasher:
             gate = PasswordGate(database, hasher, self.clock)
             self.accounts = Accounts(database, hasher, gate, self.clock, new_id)
             self.service = KeyService(database, clock=self.clock, new_id=new_id, random=os.urandom)
+            self.own = TenantService(database, clock=self.clock, new_id=new_id)
+            self.administration = TenantAdministration(database, clock=self.clock, new_id=new_id)
+            self.database = database
             for step, which in [("register", 0), *steps]:
                 self.clock.forward(seconds=1)
-                with suppress(Conflict, NoSuchKey):
+                with suppress(Conflict, NotFound, Forbidden):
                     await self.do(step, self.users[which % len(self.users)] if self.users else None, which)
+                await self.find(which)
+
+    async def find(self, which: int) -> None:
+        """The user who was meant, as they are now, wherever they are."""
+        user = self.users[which % len(self.users)]
+        self.users[which % len(self.users)] = found = await self.accounts.get(await self.accounts.owner(user.id))
+        self.tenants.add(found.tenant_id)
+
+    async def move(self, step: str, user: User, which: int) -> None:
+        other = self.users[which // 2 % len(self.users)]
+        if step == "organise":
+            await self.administration.create(NewTenant(f"organisation {which}", user.id, "pro"), ORIGIN)
+        elif step == "join":
+            await move(self.database, user.owner, other.tenant_id, ("member", "admin", "owner")[which % 3])
+        elif step == "leave":
+            await self.own.remove(other.owner, user.id, ORIGIN)
+        elif step == "role":
+            await self.own.change_role(other.owner, user.id, ("admin", "member")[which % 2], ORIGIN)
+        else:
+            changes = {"tier": (None, "premium")[which % 2], "quota": "shared", "is_active": which % 3 > 0}
+            await self.administration.change(user.tenant_id, changes, ORIGIN)
+            await self.own.change(user.owner, {"name": f"name {which}", "allowed_origins": ("https://a.example",)}, ORIGIN)
 
     async def do(self, step: str, user: User | None, which: int) -> None:
         if user is None or step == "register":
@@ -75,7 +103,9 @@ class Life:
             "disable": {"is_active": False},
             "enable": {"is_active": True},
         }
-        if step in changes:
+        if step in MOVES:
+            await self.move(step, user, which)
+        elif step in changes:
             await self.accounts.change(user.owner, changes[step], ORIGIN)
         elif step == "password":
             await self.accounts.change(user.owner, {"is_active": True}, ORIGIN)
@@ -114,10 +144,10 @@ def test_replaying_any_sequence_of_operations_gives_what_the_tables_hold(databas
     runner = asyncio.Runner()
 
     @settings(max_examples=20)
-    @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 6)), max_size=12))
+    @given(st.lists(st.tuples(st.sampled_from((*STEPS, *MOVES)), st.integers(0, 6)), max_size=16))
     def replayed(steps: list[tuple[str, int]]) -> None:
         runner.run(life.run(steps))
-        mine = {user.id for user in life.users} | {key.id for key in life.keys} | {user.tenant_id for user in life.users}
+        mine = {user.id for user in life.users} | {key.id for key in life.keys} | life.tenants
         assert runner.run(of_subjects(database_url, mine)) == ([], len(mine))
 
     with runner:

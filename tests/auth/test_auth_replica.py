@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from auth_service.adapters.isolation import RoleNotBound
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.adapters.replica import Replicated
+from auth_service.domain.ports import AccountFilter
 from shared.errors import Unavailable
 from shared.postgres import statement
 from shared.roles import DatabaseUrls
@@ -32,7 +33,7 @@ async def test_lists_come_from_the_replica_and_everything_else_from_the_primary(
         old = await store_everything(behind)
     async with opened(database_url, own_database_url) as database:
         new = await store_everything(database)
-        assert [user.id for user in await database.listings.users(before=None, limit=100)] == [old.user.id]
+        assert [user.id for user in await database.listings.users(AccountFilter(), before=None, limit=100)] == [old.user.id]
         assert await database.lookups.by_login(new.user.username) == new.user
         assert await database.lookups.by_login(old.user.username) is None
         assert await database.lookups.api_key(new.key.key_sha256, NOW) is not None
@@ -44,7 +45,7 @@ async def test_lists_come_from_the_replica_and_everything_else_from_the_primary(
 async def test_without_an_answer_of_the_replica_the_primary_is_read(own_database_url: str) -> None:
     async with opened(own_database_url, NOWHERE) as database:
         stored = await store_everything(database)
-        assert [user.id for user in await database.listings.users(before=None, limit=100)] == [stored.user.id]
+        assert [user.id for user in await database.listings.users(AccountFilter(), before=None, limit=100)] == [stored.user.id]
 
 
 async def test_a_replica_that_fails_is_left_alone_for_a_while(engine: AsyncEngine) -> None:

@@ -7,6 +7,7 @@ from tests.auth.auth_world import Person, World
 
 PATH = "/internal/v1/resolve"
 FIELDS = {"user_id", "tenant_id", "tier", "roles", "scopes", "session_id", "key_id", "allowed_ips", "expires_at"}
+FIELDS |= {"quota", "members", "allowed_origins"}
 
 
 async def test_a_key_resolves_to_its_user(world: World, member: Person) -> None:
@@ -23,6 +24,9 @@ async def test_a_key_resolves_to_its_user(world: World, member: Person) -> None:
         "key_id": key["id"],
         "allowed_ips": None,
         "expires_at": None,
+        "quota": None,
+        "members": None,
+        "allowed_origins": [],
     }
 
 

@@ -109,11 +109,16 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
     document = app.openapi()
     assert set(document["paths"]) == {
         "/.well-known/jwks.json",
+        "/api/v1/admin/api-keys",
+        "/api/v1/admin/api-keys/{key_id}",
         "/api/v1/admin/audit",
         "/api/v1/admin/audit/export",
         "/api/v1/admin/audit/head",
+        "/api/v1/admin/tenants",
+        "/api/v1/admin/tenants/{tenant_id}",
         "/api/v1/admin/users",
         "/api/v1/admin/users/{user_id}",
+        "/api/v1/admin/users/{user_id}/sessions",
         "/api/v1/auth/api-keys",
         "/api/v1/auth/api-keys/{key_id}",
         "/api/v1/auth/api-keys/{key_id}/rotate",
@@ -124,6 +129,10 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
         "/api/v1/auth/password",
         "/api/v1/auth/refresh",
         "/api/v1/auth/register",
+        "/api/v1/tenant",
+        "/api/v1/tenant/members",
+        "/api/v1/tenant/members/{member_id}",
+        "/internal/v1/origins",
         "/internal/v1/resolve",
     }
     body = document["components"]["schemas"]["RegisterBody"]

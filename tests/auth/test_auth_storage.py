@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from auth_service.adapters.argon2 import Argon2Hasher
-from auth_service.adapters.postgres import PostgresDatabase
+from auth_service.adapters.postgres import PostgresDatabase, PostgresTransaction
 from auth_service.api.dependencies import Services
 from auth_service.app import _services, _tokens
 from auth_service.domain.accounts import NewUser
@@ -22,7 +22,7 @@ from auth_service.domain.chain import sealed
 from auth_service.domain.errors import AlreadyRegistered
 from auth_service.domain.keys import NewKey
 from auth_service.domain.model import AuditEvent, Credential, Origin, RefreshToken
-from auth_service.domain.ports import AuditFilter
+from auth_service.domain.ports import AccountFilter, AuditFilter, KeyFilter
 from auth_service.domain.rotating import RingReader
 from auth_service.domain.using import KeyUsage
 from shared.api_keys import digest as secret_digest
@@ -183,6 +183,7 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
         await tx.api_keys.get(stored.user.id, stored.key.id, NOW)
         await tx.api_keys.lock(stored.user.id, stored.key.id)
         await tx.api_keys.replace(stored.key)
+        await everything_of_a_tenant(tx, stored)
         await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW)
         await tx.sessions.lock_family(stored.token.token_sha256)
         await tx.sessions.tokens([stored.token.token_sha256, following.token_sha256])
@@ -197,9 +198,8 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
     await database.lookups.session(stored.user.id, stored.session.id, NOW)
     await database.lookups.tenant_of_user(stored.user.id)
     await database.lookups.tenant_of_token(stored.token.token_sha256)
-    await database.listings.users(before=None, limit=10)
-    await database.listings.users(before=stored.user.id, limit=10)
     await database.key_uses.save({stored.key.id: NOW})
+    await every_list(database, stored)
     await database.failures.get("key")
     await database.failures.count("key", NOW, forget_after=MONTH)
     await database.failures.clear("key")
@@ -208,6 +208,29 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
     await database.trail.head()
     with suppress(UndoneError):
         await relay_and_undo(database)
+
+
+async def everything_of_a_tenant(tx: PostgresTransaction, stored: Stored) -> None:
+    tenant_id = stored.user.tenant_id
+    tenant = await tx.tenants.lock(tenant_id)
+    assert tenant == await tx.tenants.get(tenant_id)
+    assert tenant is not None
+    await tx.tenants.save(tenant)
+    for before in (None, stored.user.id):
+        await tx.tenants.members(tenant_id, before=before, limit=10)
+    assert await tx.tenants.count(tenant_id) == 1
+    assert not await tx.tenants.has_other_owner(tenant_id, stored.user.id)
+    assert await tx.tenants.join(tenant_id, stored.user.id, "owner")
+
+
+async def every_list(database: PostgresDatabase, stored: Stored) -> None:
+    for asked, before in ((AccountFilter(), None), (AccountFilter("A", "free", True), stored.user.id)):
+        await database.listings.users(asked, before=before, limit=10)
+        await database.listings.tenants(asked, before=before, limit=10)
+    for whose in (KeyFilter(), KeyFilter(stored.user.id, stored.user.tenant_id)):
+        await database.listings.keys(whose, NOW, before=stored.key.id, limit=10)
+    await database.lookups.owner_of_key(stored.key.id)
+    await database.lookups.origins()
 
 
 class UndoneError(Exception):
@@ -292,7 +315,7 @@ async def test_a_page_or_a_batch_is_one_statement_however_long_it_is(
             assert len(sent) == 2
             await tx.api_keys.page(stored.user.id, NOW, before=None, limit=100)
             assert len(sent) == 3
-        await database.listings.users(before=None, limit=100)
+        await database.listings.users(AccountFilter(), before=None, limit=100)
         assert len(sent) == 4
         async with database.outbox() as outbox:
             await outbox.lock_sealing()
@@ -339,7 +362,7 @@ async def statements_of_a_life(services: Services, engine: AsyncEngine, many: in
     await counted("refresh", services.sessions.refresh(grant.refresh_token, origin))
     await counted("resolve", services.resolver.api_key(secret_digest(secret)))
     await counted("list keys", services.keys.list(user.owner, before=None, limit=100))
-    await counted("list users", services.accounts.list(before=None, limit=100))
+    await counted("list users", services.accounts.list(AccountFilter(), before=None, limit=100))
     await counted("log out everywhere", services.sessions.logout_all(user.owner, origin))
     for _ in range(many):
         await services.sessions.login(name, password, origin)

@@ -14,7 +14,17 @@ from auth_service.adapters.heads import Ed25519Heads, ExportedHeads
 from auth_service.adapters.nats import KEPT, AuthFacts
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.adapters.tokens import SignedTokens
-from auth_service.api import accounts, admin_audit, admin_users, api_keys, internal, sessions
+from auth_service.api import (
+    accounts,
+    admin_api_keys,
+    admin_audit,
+    admin_tenants,
+    admin_users,
+    api_keys,
+    internal,
+    sessions,
+    tenant,
+)
 from auth_service.api.dependencies import Services
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.guessing import PasswordGate
@@ -24,6 +34,7 @@ from auth_service.domain.relaying import Relay
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.rotating import RingReader
 from auth_service.domain.sessions import SessionRules, SessionService
+from auth_service.domain.tenants import TenantAdministration, TenantService
 from auth_service.domain.trail import Trail
 from auth_service.domain.using import KeyUsage
 from auth_service.settings import Settings
@@ -75,8 +86,9 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check, "signing-keys": ring.check}
     if settings.replica_url is not None:
         checks["replica"] = database.check_replica
-    public = [accounts.router, sessions.router, api_keys.router, admin_users.router, admin_audit.router]
-    routers = [*public, internal.internal, internal.well_known]
+    own = [accounts.router, sessions.router, api_keys.router, tenant.router]
+    admin = [admin_users.router, admin_tenants.router, admin_api_keys.router, admin_audit.router]
+    routers = [*own, *admin, internal.internal, internal.well_known]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
 
@@ -123,6 +135,8 @@ def _services(
         sessions=SessionService(database, hasher, gate, tokens, rules, clock=clock, new_id=new_id, random=os.urandom),
         keys=KeyService(database, clock=clock, new_id=new_id, random=os.urandom),
         resolver=Resolver(database, uses, clock),
+        tenants=TenantService(database, clock=clock, new_id=new_id),
+        all_tenants=TenantAdministration(database, clock=clock, new_id=new_id),
         trail=Trail(database.trail),
         audit_public_key=signer.public_key,
         jwks=tokens.jwks,

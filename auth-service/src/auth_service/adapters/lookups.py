@@ -1,14 +1,16 @@
 """What is read across tenants, through functions that run with the rights of the tables' owner (`migrations` has their text)."""
 
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     BindParameter,
+    Boolean,
     ColumnElement,
     DateTime,
     FunctionElement,
@@ -21,13 +23,15 @@ from sqlalchemy import (
     column,
     func,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import CIDR
 
 from auth_service.adapters.replica import Replicated
-from auth_service.adapters.tables import user_account
+from auth_service.adapters.tables import api_key, api_key_use, tenant, user_account
 from auth_service.adapters.users import user_of
-from auth_service.domain.model import Resolved, User, UserEntry
+from auth_service.domain.model import ApiKeyEntry, Owner, Resolved, TenantEntry, User, UserEntry
+from auth_service.domain.ports import AccountFilter, KeyFilter
 from shared.postgres import Begin
 
 __all__ = ["PostgresListings", "PostgresLookups", "rows_of"]
@@ -46,6 +50,18 @@ def _id(name: str) -> BindParameter[UUID]:
     return bindparam(name, type_=Uuid)
 
 
+def _with_terms(function: FunctionElement[Any]) -> Select[Any]:
+    """Whom it stands for, and in one and the same statement how their tenant's tier is used."""
+    found = function.table_valued(*_RESOLVED, name="found")
+    terms = func.auth.terms_of(found.c.tenant_id).table_valued(*_TERMS).lateral("terms")
+    return select(found, terms).join_from(found, terms, true())
+
+
+def _of_filter(function: Any) -> FunctionElement[Any]:
+    page = (_id("before"), bindparam("limit", type_=Integer))
+    return function(_text("begins"), _text("tier"), bindparam("is_active", type_=Boolean), *page)  # type: ignore[no-any-return]
+
+
 # Written once: to put one together takes longer than to run it.
 _RESOLVED = (
     *(column(name, Uuid) for name in ("user_id", "tenant_id", "session_id", "key_id")),
@@ -55,15 +71,20 @@ _RESOLVED = (
     column("allowed_ips", ARRAY(CIDR)),
     column("expires_at", DateTime(timezone=True)),
 )
+_TERMS = (column("quota", Text), column("members", BigInteger), column("allowed_origins", ARRAY(Text)))
 _now: BindParameter[datetime] = bindparam("now", type_=DateTime(timezone=True))
 _BY_LOGIN = rows_of(func.auth.login_of(_text("name")), user_account.c)
-_BY_KEY = rows_of(func.auth.resolve_key(_text("digest"), _now), _RESOLVED)
-_BY_SESSION = rows_of(func.auth.resolve_session(_id("user_id"), _id("session_id"), _now), _RESOLVED)
+_BY_KEY = _with_terms(func.auth.resolve_key(_text("digest"), _now))
+_BY_SESSION = _with_terms(func.auth.resolve_session(_id("user_id"), _id("session_id"), _now))
 _TENANT_OF_USER = select(func.auth.tenant_of_user(_id("user_id"), type_=Uuid))
 _TENANT_OF_TOKEN = select(func.auth.tenant_of_token(_text("digest"), type_=Uuid))
-_USERS = rows_of(
-    func.auth.user_page(_id("before"), bindparam("limit", type_=Integer)),
-    [user_account.c[field.name] for field in fields(UserEntry)],
+_OWNER_OF_KEY = rows_of(func.auth.owner_of_key(_id("key_id")), (api_key.c.tenant_id, api_key.c.user_id))
+_ORIGINS = rows_of(func.auth.origins(), [column("origin", Text)])
+_USERS = rows_of(_of_filter(func.auth.user_page), [user_account.c[field.name] for field in fields(UserEntry)])
+_TENANTS = rows_of(_of_filter(func.auth.tenant_page), [*tenant.c, column("members", BigInteger)])
+_KEYS = rows_of(
+    func.auth.key_page(_id("user_id"), _id("tenant_id"), _now, _id("before"), bindparam("limit", type_=Integer)),
+    [(api_key_use if field.name == "last_used_at" else api_key).c[field.name] for field in fields(ApiKeyEntry)],
 )
 
 
@@ -85,13 +106,22 @@ class PostgresLookups:
     async def tenant_of_user(self, user_id: UUID) -> UUID | None:
         return await self._tenant(_TENANT_OF_USER, {"user_id": user_id})
 
+    async def owner_of_key(self, key_id: UUID) -> Owner | None:
+        async with self._begin() as connection:
+            row = (await connection.execute(_OWNER_OF_KEY, {"key_id": key_id})).mappings().one_or_none()
+        return Owner(**row) if row is not None else None
+
+    async def origins(self) -> list[str]:
+        async with self._begin() as connection:
+            return list((await connection.execute(_ORIGINS)).scalars())
+
     async def tenant_of_token(self, token_sha256: str) -> UUID | None:
         return await self._tenant(_TENANT_OF_TOKEN, {"digest": token_sha256})
 
     async def _resolved(self, statement: Select[Any], given: dict[str, Any]) -> Resolved | None:
         async with self._begin() as connection:
             row = (await connection.execute(statement, given)).mappings().one_or_none()
-        return _resolved(row) if row is not None else None
+        return Resolved(**_tuples(row)) if row is not None else None
 
     async def _tenant(self, statement: Select[Any], given: dict[str, Any]) -> UUID | None:
         async with self._begin() as connection:
@@ -103,12 +133,27 @@ class PostgresListings:
     def __init__(self, replicated: Replicated) -> None:
         self._replicated = replicated
 
-    async def users(self, *, before: UUID | None, limit: int) -> list[UserEntry]:
-        rows = await self._replicated.fetch(_USERS, {"before": before, "limit": limit})
-        return [UserEntry(**{**row, "roles": tuple(row["roles"])}) for row in rows]
+    async def users(self, asked: AccountFilter, *, before: UUID | None, limit: int) -> list[UserEntry]:
+        return [UserEntry(**_tuples(row)) for row in await self._of(_USERS, asked, before, limit)]
+
+    async def tenants(self, asked: AccountFilter, *, before: UUID | None, limit: int) -> list[TenantEntry]:
+        return [TenantEntry(**_tuples(row)) for row in await self._of(_TENANTS, asked, before, limit)]
+
+    async def keys(self, asked: KeyFilter, now: datetime, *, before: UUID | None, limit: int) -> list[ApiKeyEntry]:
+        given = {**asdict(asked), "now": now, "before": before, "limit": limit}
+        return [ApiKeyEntry(**_tuples(row)) for row in await self._replicated.fetch(_KEYS, given)]
+
+    async def _of(self, page: Select[Any], asked: AccountFilter, before: UUID | None, limit: int) -> Sequence[RowMapping]:
+        begins = f"{_escaped(asked.begins.lower())}%" if asked.begins is not None else None
+        given = {"begins": begins, "tier": asked.tier, "is_active": asked.is_active, "before": before, "limit": limit}
+        return await self._replicated.fetch(page, given)
 
 
-def _resolved(row: RowMapping) -> Resolved:
+def _tuples(row: RowMapping) -> dict[str, Any]:
     # an array is a list to the driver
-    columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    return Resolved(**columns)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+
+
+def _escaped(text: str) -> str:
+    """For LIKE: what stands for itself."""
+    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")

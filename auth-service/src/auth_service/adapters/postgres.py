@@ -19,6 +19,7 @@ from auth_service.adapters.lookups import PostgresListings, PostgresLookups
 from auth_service.adapters.replica import Replicated
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.signing_keys import PostgresSigningKeys
+from auth_service.adapters.tenants import PostgresTenants
 from auth_service.adapters.users import PostgresUsers
 from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
@@ -34,10 +35,15 @@ _REPLICA_AWAY = "its replica does not answer"
 
 class PostgresTransaction:
     def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.tenants = PostgresTenants(connection)
         self.users = PostgresUsers(connection)
         self.api_keys = PostgresApiKeys(connection)
         self.sessions = PostgresSessions(connection)
         self.audit = PostgresAuditTrail(connection)
+
+    async def enter(self, tenant_id: UUID) -> None:
+        await isolation.enter(self._connection, tenant_id)
 
 
 class PostgresRingTransaction:
@@ -108,8 +114,8 @@ class PostgresDatabase:
     @asynccontextmanager
     async def transaction(self, tenant_id: UUID) -> AsyncIterator[PostgresTransaction]:
         async with self._begin() as connection:
-            await isolation.enter(connection, tenant_id)
             transaction = PostgresTransaction(connection)
+            await transaction.enter(tenant_id)
             yield transaction
         if transaction.audit.wrote:
             self._written.set()

@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
@@ -64,6 +65,11 @@ tenant = Table(
     Column("allowed_origins", ARRAY(Text), nullable=False),
     Column("is_active", Boolean, nullable=False),
 )
+_PREFIX = {"prefix": "text_pattern_ops"}
+Index("tenant_name_prefix", func.lower(tenant.c.name).label("prefix"), postgresql_ops=_PREFIX)
+Index("tenant_of_tier", tenant.c.tier, tenant.c.id, postgresql_where=tenant.c.tier.is_not(None))
+Index("tenant_disabled", tenant.c.id, postgresql_where=~tenant.c.is_active)
+Index("tenant_with_origins", tenant.c.id, postgresql_where=tenant.c.is_active & (tenant.c.allowed_origins != text("'{}'")))
 
 user_account = Table(
     "user_account",
@@ -83,6 +89,11 @@ user_account = Table(
 )
 Index("user_account_username_key", func.lower(user_account.c.username), unique=True)
 Index("user_account_email_key", func.lower(user_account.c.email), unique=True)
+Index("user_account_username_prefix", func.lower(user_account.c.username).label("prefix"), postgresql_ops=_PREFIX)
+Index("user_account_email_prefix", func.lower(user_account.c.email).label("prefix"), postgresql_ops=_PREFIX)
+Index("user_account_of_tier", user_account.c.tier, user_account.c.id)
+Index("user_account_disabled", user_account.c.id, postgresql_where=~user_account.c.is_active)
+Index("user_account_active", user_account.c.tenant_id, postgresql_where=user_account.c.is_active)
 
 
 def _of_user() -> ForeignKeyConstraint:

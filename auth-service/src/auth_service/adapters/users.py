@@ -17,7 +17,7 @@ __all__ = ["PostgresUsers", "user_of"]
 
 _table = tables.user_account
 _UNIQUE_VIOLATION = "23505"
-_ALTERABLE = ("email", "password_hash", "password_changed_at", "tier", "is_active")
+_ALTERABLE = ("email", "password_hash", "password_changed_at", "tier", "is_active", "tenant_role")
 
 
 class PostgresUsers:

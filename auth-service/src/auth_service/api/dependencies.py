@@ -7,18 +7,21 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request, Response
 
+from auth_service.api.schemas.common import TIER_PATTERN
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.keys import KeyService
 from auth_service.domain.model import Credential, Origin, Owner
+from auth_service.domain.ports import AccountFilter
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.sessions import SessionService
+from auth_service.domain.tenants import TenantAdministration, TenantService
 from auth_service.domain.trail import Trail
 from shared.context import current_request_id
 from shared.errors import Unauthenticated
 from shared.guard import Caller, require_role, require_scope
 from shared.scopes import ADMIN, in_order
 
-__all__ = ["ADMINISTRATOR", "After", "Asking", "Domain", "From", "Limit", "Me", "NotStored", "Services", "me_of"]
+__all__ = ["ADMINISTRATOR", "After", "AskedAccounts", "Asking", "Domain", "From", "Limit", "Me", "NotStored", "Services", "me_of"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Services:
     sessions: SessionService
     keys: KeyService
     resolver: Resolver
+    tenants: TenantService
+    all_tenants: TenantAdministration
     trail: Trail
     audit_public_key: str
     jwks: Callable[[], dict[str, Any]]
@@ -76,3 +81,17 @@ NotStored = Depends(_not_stored)
 
 Limit = Annotated[int, Query(ge=1, le=100, description="rows in a page")]
 After = Annotated[UUID | None, Query(alias="cursor", description="`next_cursor` of the page before")]
+
+
+async def _asked_accounts(
+    *,
+    begins: Annotated[
+        str | None, Query(alias="q", min_length=1, max_length=254, pattern=r"^[^\x00]*$", description="how a name begins")
+    ] = None,
+    tier: Annotated[str | None, Query(max_length=64, pattern=TIER_PATTERN, description="which is set for them")] = None,
+    is_active: Annotated[bool | None, Query(description="false: disabled ones alone")] = None,
+) -> AccountFilter:
+    return AccountFilter(begins, tier, is_active)
+
+
+AskedAccounts = Annotated[AccountFilter, Depends(_asked_accounts)]

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from auth_service.api.dependencies import Domain
-from auth_service.api.schemas.internal import ApiKeyQuestion, KeySet, ResolveBody, ResolvedAnswer
+from auth_service.api.schemas.internal import ApiKeyQuestion, KeySet, OriginsAnswer, ResolveBody, ResolvedAnswer
 
 __all__ = ["internal", "well_known"]
 
@@ -19,6 +19,11 @@ async def resolve(question: ResolveBody, domain: Domain) -> ResolvedAnswer:
     else:
         found = await domain.resolver.session(question.user_id, question.session_id)
     return ResolvedAnswer.model_validate(found)
+
+
+@internal.get("/origins", summary="Every origin that some tenant allows")
+async def origins(domain: Domain) -> OriginsAnswer:
+    return OriginsAnswer(origins=list(await domain.resolver.origins()))
 
 
 @well_known.get("/jwks.json", summary="The public keys of access tokens")

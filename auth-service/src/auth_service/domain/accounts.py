@@ -10,7 +10,7 @@ from auth_service.domain.errors import NoSuchUser, WrongPassword
 from auth_service.domain.guessing import PasswordGate, guess_key
 from auth_service.domain.model import FREE, Origin, Owner, Tenant, User, UserEntry
 from auth_service.domain.passwords import accepted
-from auth_service.domain.ports import Database, Hasher
+from auth_service.domain.ports import AccountFilter, Database, Hasher
 from shared.clock import Clock
 from shared.ids import IdFactory
 
@@ -72,8 +72,8 @@ class Accounts:
     async def find(self, username: str) -> User | None:
         return await self._database.lookups.by_login(username)
 
-    async def list(self, *, before: UUID | None, limit: int) -> Sequence[UserEntry]:
-        return await self._database.listings.users(before=before, limit=limit)
+    async def list(self, asked: AccountFilter, *, before: UUID | None, limit: int) -> Sequence[UserEntry]:
+        return await self._database.listings.users(asked, before=before, limit=limit)
 
     async def owner(self, user_id: UUID) -> Owner:
         """For whoever may ask about users of any tenant; NoSuchUser."""

@@ -5,21 +5,27 @@ from datetime import datetime
 from shared.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
 
 __all__ = [
+    "AlreadyMember",
     "AlreadyRegistered",
     "BadCredentials",
     "BadKey",
     "BeyondCaller",
     "HashingBusy",
     "KeyHasEnded",
+    "LastOwner",
     "NoHeadYet",
     "NoSigningKey",
     "NoSuchKey",
+    "NoSuchMember",
+    "NoSuchTenant",
     "NoSuchUser",
     "NobodyValid",
     "RefreshRefused",
+    "RoleNeeded",
     "RotationUnderWay",
     "TooManyGuesses",
     "TooManyKeys",
+    "TooManyMembers",
     "WrongPassword",
 ]
 
@@ -49,6 +55,21 @@ class BeyondCaller(Forbidden):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"a key made with another key is not {what} than that one")
+
+
+class AlreadyMember(Conflict):
+    def __init__(self) -> None:
+        super().__init__("already a member of this tenant")
+
+
+class LastOwner(Conflict):
+    def __init__(self) -> None:
+        super().__init__("a tenant has at least one owner who is not disabled; make somebody else an owner first")
+
+
+class TooManyMembers(Conflict):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a tenant has at most {most} members")
 
 
 class BadCredentials(Unauthenticated):
@@ -100,6 +121,25 @@ class NoHeadYet(NotFound):
 class NoSuchUser(NotFound):
     def __init__(self) -> None:
         super().__init__("no such user")
+
+
+class RoleNeeded(Forbidden):
+    """A member may not, as the role in the tenant is."""
+
+    def __init__(self, needed: str) -> None:
+        super().__init__(f"only {needed} of the tenant may do this")
+
+
+class NoSuchTenant(NotFound):
+    def __init__(self) -> None:
+        super().__init__("no such tenant")
+
+
+class NoSuchMember(NotFound):
+    """The same for nobody and for somebody of another tenant."""
+
+    def __init__(self) -> None:
+        super().__init__("no such member")
 
 
 class NoSuchKey(NotFound):

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from auth_service.domain.auditing import Auditor
 from auth_service.domain.errors import BadKey, KeyHasEnded, NoSuchKey, NoSuchUser, TooManyKeys
-from auth_service.domain.model import ApiKey, Credential, Network, Origin, Owner, User
-from auth_service.domain.ports import Database, Transaction
+from auth_service.domain.model import ApiKey, ApiKeyEntry, Credential, Network, Origin, Owner, User
+from auth_service.domain.ports import Database, KeyFilter, Transaction
 from auth_service.domain.scopes import Limits, check_within, granted, inherited
 from shared.api_keys import PREFIX, digest, is_well_formed, new_api_key
 from shared.clock import Clock
@@ -101,6 +101,17 @@ class KeyService:
     async def list(self, owner: Owner, *, before: UUID | None, limit: int) -> Sequence[ApiKey]:
         async with self._database.transaction(owner.tenant_id) as tx:
             return await tx.api_keys.page(owner.user_id, self._clock(), before=before, limit=limit)
+
+    async def list_all(self, asked: KeyFilter, *, before: UUID | None, limit: int) -> Sequence[ApiKeyEntry]:
+        """Of any tenant, for administrators of the platform."""
+        return await self._database.listings.keys(asked, self._clock(), before=before, limit=limit)
+
+    async def owner(self, key_id: UUID) -> Owner:
+        """For whoever may ask about keys of any tenant; NoSuchKey."""
+        owner = await self._database.lookups.owner_of_key(key_id)
+        if owner is None:
+            raise NoSuchKey
+        return owner
 
     async def revoke(self, owner: Owner, key_id: UUID, origin: Origin) -> None:
         """NoSuchKey also for a key of somebody else."""

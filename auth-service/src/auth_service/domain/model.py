@@ -11,8 +11,10 @@ from shared.scopes import Scope
 __all__ = [
     "FREE",
     "ApiKey",
+    "ApiKeyEntry",
     "AuditEvent",
     "Credential",
+    "Member",
     "Network",
     "Origin",
     "Owner",
@@ -21,6 +23,7 @@ __all__ = [
     "Resolved",
     "Session",
     "Tenant",
+    "TenantEntry",
     "TenantRole",
     "User",
     "UserEntry",
@@ -91,6 +94,38 @@ class UserEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A user as the others of the tenant see them."""
+
+    id: UUID
+    username: str
+    tenant_role: TenantRole
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TenantEntry(Tenant):
+    """With how many members it has, disabled ones too."""
+
+    members: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyEntry:
+    """A key in a list for administrators."""
+
+    id: UUID
+    tenant_id: UUID
+    user_id: UUID
+    name: str
+    key_hint: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """`key_sha256` is all that is kept of the key; `key_hint` is its prefix and last four characters.
 
@@ -143,7 +178,11 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Whom a key or a session stands for, until when (None: a key without expiry) and from where (None: from anywhere)."""
+    """Whom a key or a session stands for, until when (None: a key without expiry) and from where (None: from anywhere).
+
+    `quota` says how the tenant's tier is used by its members, of whom there are `members` (asked where it is split); None where
+    the user has a quota of their own. `allowed_origins` are the tenant's.
+    """
 
     user_id: UUID
     tenant_id: UUID
@@ -154,6 +193,9 @@ class Resolved:
     expires_at: datetime | None
     scopes: tuple[Scope, ...] = ()
     allowed_ips: tuple[Network, ...] | None = None
+    quota: Quota | None = None
+    members: int | None = None
+    allowed_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,26 @@ from typing import Protocol
 from uuid import UUID
 
 from auth_service.domain.chain import Head, Link, Recorded, Sealed
-from auth_service.domain.model import ApiKey, AuditEvent, RefreshToken, Resolved, Session, Tenant, User, UserEntry
+from auth_service.domain.model import (
+    ApiKey,
+    ApiKeyEntry,
+    AuditEvent,
+    Member,
+    Owner,
+    RefreshToken,
+    Resolved,
+    Session,
+    Tenant,
+    TenantEntry,
+    TenantRole,
+    User,
+    UserEntry,
+)
 from auth_service.domain.signing import SigningKey
 
 __all__ = [
     "AccessTokens",
+    "AccountFilter",
     "ApiKeys",
     "AuditFilter",
     "AuditTrail",
@@ -23,6 +38,7 @@ __all__ = [
     "Hasher",
     "HeadExport",
     "HeadSigner",
+    "KeyFilter",
     "KeyUses",
     "Listings",
     "Lookups",
@@ -30,6 +46,7 @@ __all__ = [
     "RingTransaction",
     "Sessions",
     "SigningKeys",
+    "Tenants",
     "TrailReader",
     "Transaction",
     "Users",
@@ -47,6 +64,29 @@ class Users(Protocol):
 
     async def save(self, user: User) -> None:
         """Writes what may change; AlreadyRegistered when the new address is taken."""
+
+
+class Tenants(Protocol):
+    async def add(self, tenant: Tenant) -> None: ...
+
+    async def get(self, tenant_id: UUID) -> Tenant | None: ...
+
+    async def lock(self, tenant_id: UUID) -> Tenant | None:
+        """As `get`, and nobody else changes it, nor who its members and owners are, until the transaction ends."""
+
+    async def save(self, tenant: Tenant) -> None: ...
+
+    async def members(self, tenant_id: UUID, *, before: UUID | None, limit: int) -> list[Member]:
+        """Newest users first; those older than `before`."""
+
+    async def count(self, tenant_id: UUID) -> int:
+        """Members, disabled ones too."""
+
+    async def has_other_owner(self, tenant_id: UUID, user_id: UUID) -> bool:
+        """Whether an owner who is not disabled is left without this user."""
+
+    async def join(self, tenant_id: UUID, user_id: UUID, role: TenantRole) -> bool:
+        """A user of any tenant comes into the one of the transaction, with their keys and sessions. False for nobody."""
 
 
 class ApiKeys(Protocol):
@@ -192,6 +232,8 @@ class Transaction(Protocol):
     """One repository per aggregate, all in the same transaction and on the rows of one tenant alone."""
 
     @property
+    def tenants(self) -> Tenants: ...
+    @property
     def users(self) -> Users: ...
     @property
     def api_keys(self) -> ApiKeys: ...
@@ -199,6 +241,9 @@ class Transaction(Protocol):
     def sessions(self) -> Sessions: ...
     @property
     def audit(self) -> AuditTrail: ...
+
+    async def enter(self, tenant_id: UUID) -> None:
+        """From here on it is a transaction of this tenant: for a user who goes from one to another."""
 
 
 class Lookups(Protocol):
@@ -213,15 +258,44 @@ class Lookups(Protocol):
 
     async def tenant_of_user(self, user_id: UUID) -> UUID | None: ...
 
+    async def owner_of_key(self, key_id: UUID) -> Owner | None:
+        """Of a key, valid or not."""
+
+    async def origins(self) -> list[str]:
+        """All that some active tenant allows, each once."""
+
     async def tenant_of_token(self, token_sha256: str) -> UUID | None:
         """Of a refresh token."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFilter:
+    """Which users or tenants: those that have all of what is given. `begins` is how a name or an address does, in any case of
+    its letters; `tier` the one that is set for them, of users the own one."""
+
+    begins: str | None = None
+    tier: str | None = None
+    is_active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """Whose keys: a user's, those of all members of a tenant, or everybody's."""
+
+    user_id: UUID | None = None
+    tenant_id: UUID | None = None
 
 
 class Listings(Protocol):
     """Pages for administrators, of all tenants: they may lag behind what was written, for a replica may give them."""
 
-    async def users(self, *, before: UUID | None, limit: int) -> list[UserEntry]:
-        """Newest first; those older than `before`."""
+    async def users(self, asked: AccountFilter, *, before: UUID | None, limit: int) -> list[UserEntry]:
+        """Newest first; those older than `before`, as of all pages."""
+
+    async def tenants(self, asked: AccountFilter, *, before: UUID | None, limit: int) -> list[TenantEntry]: ...
+
+    async def keys(self, asked: KeyFilter, now: datetime, *, before: UUID | None, limit: int) -> list[ApiKeyEntry]:
+        """Neither those that are revoked, nor those that were replaced and have ended."""
 
 
 class RingTransaction(Protocol):

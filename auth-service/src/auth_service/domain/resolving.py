@@ -1,5 +1,6 @@
 """Whom a key or a session stands for, asked by the gateway."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -32,6 +33,10 @@ class Resolver:
     async def session(self, user_id: UUID, session_id: UUID) -> Resolved:
         found = _valid(await self._database.lookups.session(user_id, session_id, self._clock()))
         return replace(found, scopes=scopes_of(found.roles))
+
+    async def origins(self) -> Sequence[str]:
+        """All that some active tenant allows: a browser asks before it sends a credential."""
+        return await self._database.lookups.origins()
 
 
 def _valid(found: Resolved | None) -> Resolved:

@@ -76,6 +76,7 @@ ROUTES = (
     Route("/api/v1/auth/me", AUTH, "account", None, alone=True, changing="keys:manage"),
     # keys, the password, every session: who may change one of them has the account
     Route("/api/v1/auth", AUTH, "account", "keys:manage"),
+    Route("/api/v1/tenant", AUTH, "account", "keys:manage"),
     Route("/api/v1/admin", AUTH, "account", "admin"),
     Route("/api/v1/usage", RATELIMIT, "account", None),
     Route("/api/v1/indicators", INDICATOR, "account", "indicators:read", alone=True),  # the catalogue costs nothing

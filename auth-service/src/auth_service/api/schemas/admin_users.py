@@ -1,13 +1,12 @@
 """Of users as an administrator sees them."""
 
 from collections.abc import Sequence
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from auth_service.api.schemas.accounts import UserAnswer
-from auth_service.api.schemas.common import Body, page_of
+from auth_service.api.schemas.common import Body, Tier, page_of
 from auth_service.domain.model import UserEntry
 
 __all__ = ["AdminChange", "UserPage"]
@@ -16,8 +15,7 @@ __all__ = ["AdminChange", "UserPage"]
 class AdminChange(Body):
     """What is absent or null stays as it is."""
 
-    # which tiers there are is ratelimit-service's to say; this is the form of their names
-    tier: Annotated[str | None, Field(max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = None
+    tier: Tier | None = None
     is_active: bool | None = None
 
 

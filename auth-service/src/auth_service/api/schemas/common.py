@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict, EmailStr, Field
 
 from auth_service.domain.accounts import USERNAME_PATTERN
 
-__all__ = ["Answer", "Body", "Email", "Password", "Username", "page_of"]
+__all__ = ["TIER_PATTERN", "Answer", "Body", "Email", "Password", "Tier", "Username", "page_of"]
+
+TIER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+"""Of a tier's name; which there are is ratelimit-service's to say."""
 
 
 class Body(BaseModel):
@@ -21,6 +24,7 @@ class Answer(BaseModel):
 
 Username = Annotated[str, Field(pattern=USERNAME_PATTERN, examples=["ada"])]
 Email = Annotated[EmailStr, Field(max_length=254, examples=["ada@example.com"])]
+Tier = Annotated[str, Field(max_length=64, pattern=TIER_PATTERN, examples=["pro"])]
 # the rule is the domain's; this bounds what is read before it is looked at
 Password = Annotated[str, Field(max_length=1024, repr=False)]
 

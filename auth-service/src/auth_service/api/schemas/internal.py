@@ -8,8 +8,9 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from auth_service.api.schemas.common import Answer, Body
+from auth_service.domain.model import Quota
 
-__all__ = ["ApiKeyQuestion", "KeySet", "PublicKey", "ResolveBody", "ResolvedAnswer", "SessionQuestion"]
+__all__ = ["ApiKeyQuestion", "KeySet", "OriginsAnswer", "PublicKey", "ResolveBody", "ResolvedAnswer", "SessionQuestion"]
 
 
 class ApiKeyQuestion(Body):
@@ -36,6 +37,13 @@ class ResolvedAnswer(Answer):
     key_id: UUID | None
     allowed_ips: tuple[IPv4Network | IPv6Network, ...] | None
     expires_at: datetime | None
+    quota: Quota | None
+    members: int | None
+    allowed_origins: tuple[str, ...]
+
+
+class OriginsAnswer(BaseModel):
+    origins: list[str]
 
 
 class PublicKey(BaseModel):

@@ -15,6 +15,7 @@ from auth_service.adapters.audit import PostgresTrail
 from auth_service.adapters.heads import Ed25519Heads, HeadVerifier, read_heads
 from auth_service.adapters.recorded_states import snapshot
 from auth_service.adapters.replica import Replicated
+from auth_service.cli import api_keys, tenants, users
 from auth_service.domain.chain import Head
 from auth_service.domain.ports import AuditFilter
 from auth_service.domain.rebuilding import NOUNS, Difference, differences
@@ -35,6 +36,9 @@ DatabaseUrl = Annotated[str, typer.Option("--database-url", envvar="DATABASE_URL
 app = typer.Typer(no_args_is_help=True, help="What an operator sees and does.")
 audit = typer.Typer(no_args_is_help=True, help="The audit trail.")
 app.add_typer(audit, name="audit")
+app.add_typer(users.app, name="users")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(api_keys.app, name="keys")
 
 
 @app.callback()

@@ -70,6 +70,10 @@ bench-indicators: $(READY) ## measure: an indicator inside the service, beside t
 bench-openbb: $(READY) ## measure: RSI of one's own candles, beside OpenBB, which is fetched for it
 	@$(BIN)/python -m benchmarks.openbb
 
+.PHONY: bench-revocation
+bench-revocation: $(READY) ## measure: how long a key or a session still works once it was ended, on two gateways
+	@$(BIN)/python -m benchmarks.revocation
+
 .PHONY: bench-screener
 bench-screener: $(READY) ## measure: a screen of 5,000 symbols of 5 years, cold and warm, and a scan for patterns
 	@$(BIN)/python -m benchmarks.screener

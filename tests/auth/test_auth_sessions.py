@@ -1,12 +1,44 @@
 """Logging in, staying logged in, logging out."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
+
+from auth_service.domain.refreshing import digest
 from shared.scopes import SCOPES
 from tests.auth.auth_world import PASSWORD, Person, World
 
 GRANT = {"access_token", "refresh_token", "token_type", "expires_in", "tier"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """The rows of a session: its tokens by hash, and whether each is spent; its events, each of which leaves as one fact."""
+
+    tokens: dict[str, bool]
+    revoked: bool
+    events: list[str]
+
+
+async def stored_family(admin_url: str, member: Person) -> Family:
+    """Of the one session that the member has."""
+    connection = await asyncpg.connect(admin_url)
+    session = await connection.fetchrow("SELECT id, revoked_at FROM auth.session WHERE user_id = $1", member.id)
+    assert session is not None
+    tokens = await connection.fetch("SELECT token_sha256, spent_at FROM auth.refresh_token WHERE session_id = $1", session["id"])
+    events = await connection.fetch(
+        "SELECT concat_ws(' because of ', event, details ->> 'reason') AS told FROM auth.audit_event "
+        "WHERE user_id = $1 AND noun = 'session' ORDER BY recorded",
+        member.id,
+    )
+    await connection.close()
+    return Family(
+        tokens={row["token_sha256"]: row["spent_at"] is not None for row in tokens},
+        revoked=session["revoked_at"] is not None,
+        events=[row["told"] for row in events],
+    )
 
 
 async def test_a_login_gives_both_tokens_and_is_not_kept_by_caches(world: World) -> None:
@@ -105,19 +137,44 @@ async def test_reuse_ends_no_other_session(world: World, member: Person) -> None
     assert (await world.refresh(other["refresh_token"])).status_code == 200
 
 
-async def test_thirty_refreshes_at_once_have_one_successor(world: World, member: Person) -> None:
-    answers = await asyncio.gather(*(world.refresh(member.refresh_token) for _ in range(30)))
+async def test_fifty_uses_of_a_token_at_once_are_one_rotation(world: World, member: Person, admin_url: str) -> None:
+    answers = await asyncio.gather(*(world.refresh(member.refresh_token) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {200}
-    successors = {answer.json()["refresh_token"] for answer in answers}
-    assert len(successors) == 1
-    assert (await world.refresh(successors.pop())).status_code == 200
+    (successor,) = {answer.json()["refresh_token"] for answer in answers}
+    told = [await world.verified(answer.json()["access_token"]) for answer in answers]
+    assert len({claims["sid"] for claims in told}) == 1
+    spent, unspent = digest(member.refresh_token), digest(successor)
+    assert await stored_family(admin_url, member) == Family(
+        tokens={spent: True, unspent: False}, revoked=False, events=["created"]
+    )
+    assert (await world.refresh(successor)).status_code == 200
 
 
-async def test_thirty_uses_of_a_stolen_token_at_once_all_fail_and_end_the_family(world: World, member: Person) -> None:
+async def test_fifty_uses_of_a_spent_token_at_once_all_fail_and_end_the_family_once(
+    world: World, member: Person, admin_url: str
+) -> None:
+    newest = (await world.refresh(member.refresh_token)).json()
+    world.clock.forward(seconds=10.001)
+    answers = await asyncio.gather(*(world.refresh(member.refresh_token) for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {401}
+    spent, unspent = digest(member.refresh_token), digest(newest["refresh_token"])
+    ended = Family(tokens={spent: True, unspent: False}, revoked=True, events=["created", "revoked because of reuse"])
+    assert await stored_family(admin_url, member) == ended
+    assert not await world.is_alive(newest["access_token"])
+    assert (await world.refresh(newest["refresh_token"])).status_code == 401
+    assert await stored_family(admin_url, member) == ended
+
+
+async def test_fifty_uses_of_a_stolen_token_at_once_all_fail_and_end_the_family_once(
+    world: World, member: Person, admin_url: str
+) -> None:
+    """Within the grace: its successor was used, so it was no retry."""
     newest = (await world.refresh(member.refresh_token)).json()
     newest = (await world.refresh(newest["refresh_token"])).json()
-    answers = await asyncio.gather(*(world.refresh(member.refresh_token) for _ in range(30)))
+    answers = await asyncio.gather(*(world.refresh(member.refresh_token) for _ in range(50)))
     assert {answer.status_code for answer in answers} == {401}
+    family = await stored_family(admin_url, member)
+    assert (family.revoked, family.events, len(family.tokens)) == (True, ["created", "revoked because of reuse"], 3)
     assert not await world.is_alive(newest["access_token"])
 
 

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from gateway.adapters.auth_client import ResolveAnswer, resolve_request
+from gateway.adapters.auth_client import OriginsAnswer, ResolveAnswer, resolve_request
 from gateway.domain.ports import Identity
 from gateway.domain.routing import ROUTES, route_of
 from indicator_service.domain.request import Adjustment, Interval
@@ -39,6 +39,11 @@ def test_auth_service_promises_what_the_gateway_reads_of_keys(documents: Documen
     keys = answer_schema(auth, "get", "/.well-known/jwks.json")
     assert "keys" in keys["required"]
     assert {"kid", "kty", "crv", "x"} <= set(resolved(auth, keys["properties"]["keys"]["items"])["required"])
+
+
+def test_auth_service_promises_the_origins_that_the_gateway_reads(documents: Documents) -> None:
+    provided = answer_schema(documents["auth-service"], "get", "/internal/v1/origins")
+    assert missing(OriginsAnswer.model_json_schema(), provided) == []
 
 
 def test_data_service_takes_what_indicator_service_asks(documents: Documents) -> None:

@@ -47,6 +47,7 @@ class Origin:
     calls: list[Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     people: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: list[str] = field(default_factory=list)
     resolves: int = 0
     away: bool = False
     answer: Callable[[Request], Awaitable[Response]] | None = None
@@ -62,6 +63,8 @@ class Origin:
             return JSONResponse({"keys": []})
         if request.url.path == "/internal/v1/resolve":
             return await self._resolve(request)
+        if request.url.path == "/internal/v1/origins":
+            return Response(status_code=503) if self.away else JSONResponse({"origins": self.origins})
         self.calls.append(request)
         self.bodies.append(await request.body())
         return await self.answer(request) if self.answer else JSONResponse({"path": request.url.path})
@@ -79,7 +82,7 @@ class Origin:
         return verifier.verify(self.calls[-1].headers[HEADER])
 
     def new_person(
-        self, tier: str, *, scopes: Sequence[str] = SCOPES, allowed_ips: Sequence[str] | None = None
+        self, tier: str, *, scopes: Sequence[str] = SCOPES, allowed_ips: Sequence[str] | None = None, **tenant: Any
     ) -> tuple[dict[str, str], dict[str, Any]]:
         """The headers of a new key, and whom it stands for."""
         key = new_api_key(os.urandom)
@@ -93,6 +96,7 @@ class Origin:
             "session_id": None,
             "key_id": str(new_id()),
             "expires_at": None,
+            **tenant,
         }
         self.people[digest(key)] = person
         return {"X-API-Key": key}, person

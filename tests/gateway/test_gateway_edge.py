@@ -201,7 +201,7 @@ async def test_an_answer_is_given_again_until_the_bars_change(
     calls = len(origin.calls)
     again = await gateway.get(path, headers=wide)
     assert (again.headers["x-cache"], again.content, again.headers["etag"]) == ("HIT", first.content, '"v1"')
-    assert again.headers["vary"] == "Accept"
+    assert again.headers["vary"] == "Accept, Origin"
     assert "surrogate-key" not in again.headers
     assert len(origin.calls) == calls
     hit_of_another_tier = await gateway.get(path, headers=headers)

@@ -34,6 +34,7 @@ EXPECTED: dict[tuple[str, bool], tuple[str, str]] = {
     ("/.well-known/jwks.json", False): (NOBODY, NOBODY),
     ("/api/v1/auth/me", False): (ANYTHING, "keys:manage"),
     ("/api/v1/auth", True): ("keys:manage", "keys:manage"),
+    ("/api/v1/tenant", True): ("keys:manage", "keys:manage"),
     ("/api/v1/admin", True): ("admin", "admin"),
     ("/api/v1/usage", True): (ANYTHING, ANYTHING),
     ("/api/v1/indicators", False): ("indicators:read", "indicators:read"),

@@ -18,6 +18,7 @@ from gateway.adapters.facts import follow_auth
 from gateway.domain.callers import Callers
 from gateway.domain.credentials import ApiKey, BearerToken, credential_of
 from gateway.domain.errors import BadCredential
+from gateway.domain.origins import Origins
 from gateway.domain.ports import Identity, Resolved
 from gateway.domain.tokens import SigningKeys, TokenVerifier
 from shared.api_keys import digest, new_api_key
@@ -307,10 +308,15 @@ async def test_a_key_that_signs_unannounced_is_accepted_after_the_next_look(auth
         await until(accepted, every_s=0.001, what="the new key")
 
 
+class NoOrigins:
+    async def origins(self) -> list[str]:
+        return []
+
+
 async def test_the_fact_of_a_rotation_makes_it_look_and_evicts_nobody(auth: Auth, clock: Clock, bus: EventBus) -> None:
     keys = SigningKeys(auth, max_age_s=3600, apart_s=0.01)
     callers = Callers(auth, TokenVerifier(keys, clock), clock)
-    following = follow_auth(bus, callers, keys)
+    following = follow_auth(bus, callers, keys, Origins(NoOrigins()))
 
     async def looked() -> bool:
         return auth.asked > before and following.current

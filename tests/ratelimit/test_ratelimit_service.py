@@ -209,6 +209,21 @@ async def test_use_is_read_and_looking_costs_nothing(redis: Redis, redis_url: st
         assert (await client.get("/api/v1/usage", headers=nobody)).status_code == 403
 
 
+async def test_use_is_that_of_whom_it_is_shared_with(redis: Redis, redis_url: str, nats_url: str) -> None:
+    limiter, limits = Limiter(redis), SHIPPED.tiers["pro"].limits
+    async with running(create_app(settings_of(redis_url, nats_url))) as client:
+        for quota, members, subject, shown in (
+            ("shared", None, "tenant:{0.tenant_id}", ("tenant", 500, 1, 10)),
+            ("split", 3, "user:{0.user_id}", ("user", 166, 1, 3)),
+            ("split", 1000, "user:{0.user_id}", ("user", 1, 1, 1)),
+        ):
+            caller = user("pro").model_copy(update={"quota": quota, "members": members})
+            await limiter.decide(policies_of(limits, subject.format(caller)))
+            document = (await client.get("/api/v1/usage", headers=headers_for(caller, NAME))).json()
+            day = next(policy for policy in document["policies"] if policy["name"] == "day")
+            assert (document["shared_by"], day["quota"], day["used"], document["concurrency"]) == shown
+
+
 async def test_a_watcher_that_could_not_read_the_plans_reads_them_once_the_store_is_back(nats_url: str, tmp_path: Path) -> None:
     """Nobody tells it of them again: the store still has the book, so ratelimit-service has nothing to publish."""
     valkey = Valkey(tmp_path / "valkey", "secret", durable=True)

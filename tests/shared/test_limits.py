@@ -206,3 +206,19 @@ async def test_the_fields_say_every_policy_and_what_is_left(limiter: Limiter) ->
         "RateLimit": '"burst";r=24;t=1, "day";r=499;t=43200',
     }
     assert ratelimit_fields(await limiter.decide([])) == {}
+
+
+@given(st.integers(1, 1_000_000), st.integers(1, 1_000_000), st.integers(1, 10_000), st.integers(1, 2_000))
+def test_parts_of_a_quota_are_equal_never_nothing_and_together_no_more_than_the_whole(
+    quota: int, day_quota: int, concurrency: int, members: int
+) -> None:
+    whole = Limits(burst=Burst(quota=quota, window_s=5), day=day_quota, concurrency=concurrency)
+    part = whole.part(members)
+    assert part.burst is not None
+    assert part.burst.window_s == 5
+    for one, all_of_it in ((part.burst.quota, quota), (part.day or 0, day_quota), (part.concurrency or 0, concurrency)):
+        assert one == 1 if members > all_of_it else one * members <= all_of_it < (one + 1) * members
+
+
+def test_what_is_unlimited_is_unlimited_for_each() -> None:
+    assert Limits().part(7) == Limits()

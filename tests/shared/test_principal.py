@@ -103,3 +103,10 @@ def test_a_placeholder_is_not_a_key(key: str) -> None:
 
 def _text(key: bytes) -> str:
     return base64.urlsafe_b64encode(key).decode().rstrip("=")
+
+
+def test_what_a_principal_does_not_have_is_not_in_the_header() -> None:
+    """So that a service of the release before, which refuses what it does not know, understands it."""
+    payload = sign(KeyRing({"k": NEW})).partition(".")[0]
+    document = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert set(document["principal"]) == {"kind", "user_id", "tenant_id", "tier", "roles", "scopes"}

@@ -17,6 +17,7 @@ from gateway.api.edge import Edge
 from gateway.domain.admission import Admission
 from gateway.domain.caching import AnswerCache
 from gateway.domain.callers import Callers
+from gateway.domain.origins import Origins
 from gateway.domain.routing import AUTH, DATA, INDICATOR, RATELIMIT
 from gateway.domain.tokens import SigningKeys, TokenVerifier
 from gateway.settings import Settings
@@ -62,12 +63,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     market = MarketFacts()
     auth = AuthClient(clients[AUTH])
     keys = SigningKeys(auth)
+    origins = Origins(auth)
     callers = Callers(auth, TokenVerifier(keys, shell.clock), shell.clock)
     admission = Admission(Limiter(redis), plans, new_id)
     edge = Middleware(
         Edge,
         name=NAME,
         callers=callers,
+        origins=origins,
         admission=admission,
         cache=AnswerCache(RedisAnswers(redis, shell.metrics), market),
         upstreams=upstreams,
@@ -83,9 +86,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             with serving_metrics(shell.metrics, settings.host, settings.metrics_port):
                 await plans.start(bus)
                 market.follow(bus)
-                follow_auth(bus, callers, keys)
+                follow_auth(bus, callers, keys, origins)
                 await keys.refresh()
-                tasks = [asyncio.create_task(work) for work in (admission.keep_slots(), keys.run())]
+                tasks = [asyncio.create_task(work) for work in (admission.keep_slots(), keys.run(), origins.run())]
                 for task in tasks:
                     task.add_done_callback(log_failure)
                 yield

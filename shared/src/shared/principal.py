@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.clock import Clock
 from shared.errors import Forbidden, Unauthenticated
@@ -27,7 +27,11 @@ _REMEMBERED = 512
 
 
 class Principal(BaseModel):
-    """A user (with the key or session used) or a service (`svc:<name>` as user_id)."""
+    """A user (with the key or session used) or a service (`svc:<name>` as user_id).
+
+    `quota` is how the members of the tenant use what its tier allows (`shared.limits.sharing`), None where a user has a quota of
+    their own; `members` is by how many it is split. What is None is left out of the header, so that a release before it reads it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["user", "service"]
@@ -38,6 +42,8 @@ class Principal(BaseModel):
     scopes: tuple[str, ...] = ()
     session_id: str | None = None
     key_id: str | None = None
+    quota: Literal["shared", "split"] | None = None
+    members: int | None = Field(default=None, ge=1)
 
     @property
     def account(self) -> str:

@@ -1,6 +1,6 @@
 """auth-service, as the edge asks it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from shared.errors import Unavailable
 from shared.http_client import ServiceClient
 from shared.principal import Principal
 
-__all__ = ["AuthClient", "ResolveAnswer", "resolve_request"]
+__all__ = ["AuthClient", "OriginsAnswer", "ResolveAnswer", "resolve_request"]
 
 
 class ResolveAnswer(BaseModel):
@@ -28,8 +28,18 @@ class ResolveAnswer(BaseModel):
     scopes: tuple[str, ...]
     session_id: str | None
     key_id: str | None
+    # an auth-service of the release before does not say it
+    quota: Literal["shared", "split"] | None = None
+    members: int | None = None
+    allowed_origins: tuple[str, ...] = ()
     allowed_ips: tuple[IPv4Network | IPv6Network, ...] | None
     expires_at: datetime | None
+
+
+class OriginsAnswer(BaseModel):
+    """What is read of the answer to `GET /internal/v1/origins`."""
+
+    origins: list[str]
 
 
 class _PublicKey(BaseModel):
@@ -66,9 +76,18 @@ class AuthClient:
             answer = ResolveAnswer.model_validate_json(response.content)
         except ValidationError as error:
             raise Unavailable("auth-service's answer cannot be read") from error
-        principal = Principal(kind="user", **answer.model_dump(exclude={"expires_at", "allowed_ips"}))
+        principal = Principal(kind="user", **answer.model_dump(exclude={"expires_at", "allowed_ips", "allowed_origins"}))
         allowed_ips = AllowList(answer.allowed_ips) if answer.allowed_ips is not None else None
-        return Resolved(principal, answer.expires_at, allowed_ips)
+        return Resolved(principal, answer.expires_at, allowed_ips, answer.allowed_origins)
+
+    async def origins(self) -> Sequence[str]:
+        response = await self._client.get("/internal/v1/origins")
+        if response.status_code != 200:
+            raise Unavailable(f"auth-service answered {response.status_code}")
+        try:
+            return OriginsAnswer.model_validate_json(response.content).origins
+        except ValidationError as error:
+            raise Unavailable("auth-service's origins cannot be read") from error
 
     async def signing_keys(self) -> Mapping[str, Any]:
         response = await self._client.get("/.well-known/jwks.json")

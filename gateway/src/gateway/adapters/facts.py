@@ -1,6 +1,11 @@
-"""The facts a gateway follows: who is no longer what was resolved, that tokens have new keys, and which bars are the newest."""
+"""The facts a gateway follows: who is no longer what was resolved, that tokens have new keys, from where tenants are
+used, and which bars are the newest."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.domain.callers import Callers
+from gateway.domain.origins import Origins
 from gateway.domain.tokens import SigningKeys
 from shared.events import DeliverPolicy, EventBus, Fact, Follower
 from shared.subjects import AUTH_STREAM, AUTH_SUBJECTS, BARS_SUBJECTS, MARKET_STREAM
@@ -9,22 +14,32 @@ __all__ = ["MarketFacts", "follow_auth"]
 
 _NEWS_ONLY = ("created", "registered")
 """Events that change nothing of what was resolved before; every other one, known here or not, evicts."""
+_OF_ORIGINS = {"allowed_origins", "is_active"}
+"""Fields of a tenant that say from where it is used."""
 
 
-def follow_auth(bus: EventBus, callers: Callers, keys: SigningKeys) -> Follower:
+def follow_auth(bus: EventBus, callers: Callers, keys: SigningKeys, origins: Origins) -> Follower:
     async def on_fact(fact: Fact) -> None:
         *_, noun, event, _version = fact.type.split(".")
         if noun == "signing-key":
             keys.look()
         elif event not in _NEWS_ONLY:
-            concerned = fact.data.get(f"{noun}_id")
-            callers.evict(*([str(concerned)] if concerned else []))
+            callers.evict(*_concerned(noun, fact.data))
+            if noun == "tenant" and not _OF_ORIGINS.isdisjoint(fact.data.get("changed", ())):
+                origins.look()
 
     async def on_gap() -> None:
         callers.expire()
         keys.look()
+        origins.look()
 
     return bus.follow(AUTH_STREAM, [AUTH_SUBJECTS], on_fact, on_gap=on_gap)
+
+
+def _concerned(noun: str, data: Mapping[str, Any]) -> list[str]:
+    """A quota may be split by those who are not disabled, so the other members are concerned as well."""
+    nouns = [noun, "tenant"] if noun == "user" and "is_active" in data.get("changed", ()) else [noun]
+    return [str(data[f"{one}_id"]) for one in nouns if data.get(f"{one}_id")]
 
 
 class MarketFacts:

@@ -1,7 +1,7 @@
 """The data plane: raw ASGI in front of the gateway's own few pages.
 
-authenticate → may it, from here? → look in the cache → limit → answer, or forward with a signed principal. A request that is
-refused has cost nothing.
+from which page? → authenticate → may it, from here? → look in the cache → limit → answer, or forward with a signed principal.
+A request that is refused has cost nothing.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.adapters.answers import LONGEST
 from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
+from gateway.api import cors
 from gateway.api.exchange import Exchange
 from gateway.domain.addresses import Network
 from gateway.domain.admission import Admission
@@ -19,6 +20,7 @@ from gateway.domain.caching import SURROGATE_KEY, AnswerCache, cache_key
 from gateway.domain.callers import Callers
 from gateway.domain.credentials import credential_of
 from gateway.domain.errors import NotFromHere
+from gateway.domain.origins import Origins
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Answer
 from gateway.domain.routing import Route, route_of
@@ -51,6 +53,7 @@ class Edge:
         *,
         name: str,
         callers: Callers,
+        origins: Origins,
         admission: Admission,
         cache: AnswerCache,
         upstreams: Upstreams,
@@ -62,6 +65,7 @@ class Edge:
         self._app = app
         self._nobody = Principal.service(name)
         self._callers = callers
+        self._origins = origins
         self._admission = admission
         self._cache = cache
         self._upstreams = upstreams
@@ -79,8 +83,16 @@ class Edge:
         scope.setdefault("state", {})["route"] = route.path
         exchange = Exchange(scope, receive, send, self._trusted_proxies)
         held = HeldBody(self._room)
+        exchange.add(cors.VARY)
         try:
-            await self._serve(route, exchange, held)
+            page = cors.asking_page(exchange)
+            if page is not None:
+                self._origins.check(page)
+                cors.allow(exchange, page)
+            if cors.is_preflight(exchange):
+                await cors.answer_preflight(exchange)
+            else:
+                await self._serve(route, exchange, held, page)
         except KalpiError as error:
             await problem_response(error, exchange.path)(scope, receive, exchange.send)
         except BrokenAnswer as error:
@@ -89,12 +101,12 @@ class Edge:
         finally:
             held.give_back()
 
-    async def _serve(self, route: Route, exchange: Exchange, held: HeldBody) -> None:
+    async def _serve(self, route: Route, exchange: Exchange, held: HeldBody, page: str | None) -> None:
         if route.access == "open":
             await self._admission.anonymous(exchange.client_ip)
             await self._forward(route, exchange, await self._outgoing(route, exchange, held, self._nobody, None))
             return
-        principal = await self._authenticate(route, exchange)
+        principal = await self._authenticate(route, exchange, page)
         held.account = principal.account
         plan = self._admission.plan_of(principal)
         if route.access == "data" and exchange.method != "GET":
@@ -127,8 +139,8 @@ class Edge:
         self._admission.check_series(series, plan)
         return day_cost(series)
 
-    async def _authenticate(self, route: Route, exchange: Exchange) -> Principal:
-        """Unauthenticated; Forbidden where the credential is not for this route, or not for this address."""
+    async def _authenticate(self, route: Route, exchange: Exchange, page: str | None) -> Principal:
+        """Unauthenticated; Forbidden where the credential is not for this route, this address or this web page."""
         try:
             credential = credential_of(exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization"))
             identity = self._callers.identify(credential)
@@ -136,6 +148,8 @@ class Edge:
             if caller is None:
                 await self._admission.check_address(exchange.client_ip)
                 caller = await self._callers.resolve(identity)
+            if page is not None:
+                cors.hold_to_tenant(exchange, page, caller)
             check_permission(caller, exchange.client_ip, route.scope_for(exchange.method))
         except (Unauthenticated, NotFromHere):
             await self._admission.anonymous(exchange.client_ip)

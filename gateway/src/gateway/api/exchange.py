@@ -96,6 +96,11 @@ class Exchange:
     def add(self, headers: Mapping[str, str]) -> None:
         self._added += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
+    def drop(self, *names: str) -> None:
+        """What was to be added."""
+        dropped = {name.lower().encode("latin-1") for name in names}
+        self._added = [(name, value) for name, value in self._added if name not in dropped]
+
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         await self.send({"type": "http.response.start", "status": status, "headers": list(headers)})
 

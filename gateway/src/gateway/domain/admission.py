@@ -12,6 +12,7 @@ from shared.ids import IdFactory
 from shared.limits.batches import check_outline, check_series
 from shared.limits.limiter import Decision, Limiter, burst_policy, policies_of
 from shared.limits.plans import Plan, PlanBook
+from shared.limits.sharing import plan_for, subject_of
 from shared.logging import get_logger
 from shared.principal import Principal
 
@@ -38,11 +39,11 @@ class Admission:
         self._held: dict[str, tuple[str, int]] = {}
 
     def plan_of(self, principal: Principal) -> Plan:
-        """NoPlan for a tier that the plan file does not have."""
+        """What is the caller's of it, where its tenant's quota is split. NoPlan for a tier that the plan file does not have."""
         plan = self._plans.book.tiers.get(principal.tier)
         if plan is None:
             raise NoPlan(principal.tier)
-        return plan
+        return plan_for(principal, plan)
 
     def check_outline(self, body: bytes, plan: Plan) -> None:
         """As `check_series`, of a body not read yet; InvalidInput too for one that can be no batch."""
@@ -54,7 +55,7 @@ class Admission:
 
     async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1) -> Decision:
         """One request of each of the plan's quotas, of the day's `day_cost`, or OverLimit and none of any."""
-        decision = await self._limiter.decide(policies_of(plan.limits, _subject(principal), day_cost=day_cost))
+        decision = await self._limiter.decide(policies_of(plan.limits, subject_of(principal), day_cost=day_cost))
         if not decision.admitted:
             raise OverLimit(decision)
         return decision
@@ -66,7 +67,7 @@ class Admission:
         if limit is None:
             yield
             return
-        subject, holder = _subject(principal), str(self._new_id())
+        subject, holder = subject_of(principal), str(self._new_id())
         if not await self._limiter.take_slot(subject, limit, holder):
             raise TooManyAtOnce(limit)
         self._held[holder] = subject, limit
@@ -101,7 +102,3 @@ class Admission:
         (outcome,) = (await self._limiter.decide([replace(policy, cost=0)])).outcomes
         if outcome.remaining < 1:
             raise RateLimited("too many requests without valid credentials", 1, [policy.name])
-
-
-def _subject(principal: Principal) -> str:
-    return f"user:{principal.user_id}"

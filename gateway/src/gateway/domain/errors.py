@@ -4,7 +4,8 @@ Unauthenticated
 └── BadCredential
 Forbidden
 ├── NoPlan
-└── NotFromHere
+├── NotFromHere
+└── OriginRefused
 RateLimited
 ├── OverLimit            with the RateLimit fields
 ├── TooManyAtOnce
@@ -19,7 +20,16 @@ from shared.errors import Forbidden, RateLimited, TooLarge, Unauthenticated
 from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Decision
 
-__all__ = ["BadCredential", "BodyTooLarge", "NoPlan", "NotFromHere", "OverLimit", "TooLargeAtOnce", "TooManyAtOnce"]
+__all__ = [
+    "BadCredential",
+    "BodyTooLarge",
+    "NoPlan",
+    "NotFromHere",
+    "OriginRefused",
+    "OverLimit",
+    "TooLargeAtOnce",
+    "TooManyAtOnce",
+]
 
 
 class BadCredential(Unauthenticated):
@@ -39,6 +49,13 @@ class NotFromHere(Forbidden):
 
     def __init__(self) -> None:
         super().__init__("these credentials may not be used from this address")
+
+
+class OriginRefused(Forbidden):
+    """The same words whether no tenant allows the origin or only this caller's does not."""
+
+    def __init__(self) -> None:
+        super().__init__("web pages of this origin may not call this API; the tenant's admins say which may")
 
 
 class OverLimit(RateLimited):

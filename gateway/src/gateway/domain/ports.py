@@ -22,11 +22,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Whom an identity stands for, until when (None: until it is revoked), and from where (None: from anywhere)."""
+    """Whom an identity stands for, until when (None: until it is revoked), and from where (None: from anywhere).
+
+    `allowed_origins` are those of the web pages that may ask for them.
+    """
 
     principal: Principal
     expires_at: datetime | None
     allowed_ips: AllowList | None = None
+    allowed_origins: tuple[str, ...] = ()
 
 
 class AuthService(Protocol):

@@ -1,6 +1,6 @@
 """GET /usage."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from shared.errors import Forbidden
 from shared.guard import Caller
 from shared.limits.limiter import Limiter
 from shared.limits.plans import Entitlements
+from shared.limits.sharing import plan_for, subject_of
 
 __all__ = ["public"]
 
@@ -22,6 +23,7 @@ class UsageAnswer(BaseModel):
     """`policies` are the limits of the tier with what is left of them; `unlimited` names those it does not have."""
 
     user_id: str
+    shared_by: Literal["user", "tenant"]
     tier: str
     as_of: str
     policies: list[PolicyUse]
@@ -52,15 +54,17 @@ Control = Annotated[PlanControl, Depends(_control)]
 async def usage(
     caller: Caller, control: Control, limiter: Annotated[Limiter, Depends(_limiter)], clock: Annotated[Clock, Depends(_clock)]
 ) -> UsageAnswer:
-    """All your keys and tokens share these. The day is UTC's."""
+    """All your keys and tokens share these; where `shared_by` is `tenant`, all its members do. The day is UTC's."""
     principal = caller.principal
     plan = control.book.tiers.get(principal.tier)
     if plan is None:
         raise Forbidden(f"no plan is in force for the tier {principal.tier or '-'}")
-    policies = await usage_of(limiter, plan.limits, f"user:{principal.user_id}")
+    plan = plan_for(principal, plan)
+    policies = await usage_of(limiter, plan.limits, subject_of(principal))
     limited = {policy.name for policy in policies}
     return UsageAnswer(
         user_id=principal.user_id,
+        shared_by="tenant" if principal.quota == "shared" else "user",
         tier=principal.tier,
         as_of=clock().isoformat(timespec="seconds"),
         policies=policies,

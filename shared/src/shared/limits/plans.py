@@ -30,6 +30,18 @@ class Limits(_Rule):
     day: int | None = Field(default=None, gt=0)
     concurrency: int | None = Field(default=None, gt=0)
 
+    def part(self, members: int) -> "Limits":
+        """One of so many equal parts of each, rounded down; at least 1."""
+
+        def one(whole: int) -> int:
+            return max(1, whole // max(1, members))
+
+        return Limits(
+            burst=Burst(quota=one(self.burst.quota), window_s=self.burst.window_s) if self.burst is not None else None,
+            day=one(self.day) if self.day is not None else None,
+            concurrency=one(self.concurrency) if self.concurrency is not None else None,
+        )
+
 
 class Entitlements(_Rule):
     """What. `history_days` counts calendar days back from the symbol's newest bar; absent means all of it."""

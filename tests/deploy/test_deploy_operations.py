@@ -2,13 +2,16 @@
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
+from auth_service.cli.admin import app as admin
 from auth_service.seed import SeedUser
 from tests.deploy.files import ROOT, blocks, compose, container_of, manifests, run_shell
 
@@ -64,11 +67,16 @@ def test_the_base_is_shown_by_the_command_that_says_so() -> None:
     assert "kind: Deployment" in run_shell(RENDER, ROOT).stdout
 
 
-def test_every_other_command_needs_docker_or_a_cluster() -> None:
+def test_every_other_command_is_one_of_kalpi_admin_or_needs_docker_or_a_cluster() -> None:
     tested = {MAKE_ENV, MAKE_SECRET, RENDER}
     for block in (block for block in blocks() if block not in tested):
         command, _, _text = block.partition("<<")
-        assert all(re.match(r"docker compose |kubectl ", line) for line in command.splitlines()), block
+        for line in command.splitlines():
+            if line.startswith("kalpi admin "):
+                asked = shlex.split(line, comments=True)[2:]
+                assert CliRunner().invoke(admin, [*asked, "--help"]).exit_code == 0, line
+            else:
+                assert re.match(r"docker compose |kubectl ", line), block
 
 
 def test_the_first_administrator_is_what_the_seeding_understands() -> None:

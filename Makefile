@@ -78,6 +78,10 @@ bench-revocation: $(READY) ## measure: how long a key or a session still works o
 bench-screener: $(READY) ## measure: a screen of 5,000 symbols of 5 years, cold and warm, and a scan for patterns
 	@$(BIN)/python -m benchmarks.screener
 
+.PHONY: bench-logins
+bench-logins: $(READY) ## measure: logins by names somebody and nobody has, and what logins do to other calls
+	@$(BIN)/python -m benchmarks.logins
+
 .PHONY: openapi
 openapi: $(READY) ## write the merged public OpenAPI document that the gateway serves
 	@$(BIN)/kalpi openapi
@@ -85,6 +89,10 @@ openapi: $(READY) ## write the merged public OpenAPI document that the gateway s
 .PHONY: calendars
 calendars: $(READY) ## make again the sessions of exchanges that ship with data-service, and say their checksum
 	@$(BIN)/python data-service/scripts/make_calendars.py
+
+.PHONY: passwords
+passwords: $(READY) ## make again the list of leaked passwords that ships with auth-service, and say its checksum
+	@$(BIN)/python auth-service/scripts/make_passwords.py
 
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-emit-package kalpi-shared
 

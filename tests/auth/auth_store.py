@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from ipaddress import ip_network
 from uuid import UUID
 
+import asyncpg
+
 from auth_service.adapters.heads import Ed25519Heads
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.chain import Head, Link
 from auth_service.domain.heads import HeadKeeper
 from auth_service.domain.model import ApiKey, AuditEvent, Origin, RefreshToken, Session, Tenant, User
+from auth_service.domain.one_time import OneTimeToken
 from shared.clock import Clock, system_clock
 from shared.ids import new_id
 from shared.roles import DatabaseUrls, create_roles
@@ -18,17 +21,19 @@ from shared.scopes import DATA_SCOPES
 
 NOW = system_clock()
 MONTH = timedelta(days=30)
+NETWORK = "198.51.100.0/24"
 NETWORKS = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A user with a key, and a session with a token."""
+    """A user with a key, a session with a token, a network and a token by mail."""
 
     user: User
     key: ApiKey
     session: Session
     token: RefreshToken
+    one_time: OneTimeToken
 
 
 async def role_urls(admin_url: str) -> DatabaseUrls:
@@ -57,10 +62,13 @@ async def store_everything(database: PostgresDatabase) -> Stored:
     key = ApiKey(new_id(), user.tenant_id, user.id, "laptop", digest(), "…", NOW, NOW + MONTH, DATA_SCOPES, NETWORKS)
     session = Session(new_id(), user.tenant_id, user.id, NOW, NOW + MONTH)
     token = RefreshToken(new_id(), user.tenant_id, session.id, digest(), NOW)
+    one_time = OneTimeToken(new_id(), user.tenant_id, user.id, "reset", user.email, digest(), NOW, NOW + MONTH)
     async with database.transaction(user.tenant_id) as tx:
         await tx.api_keys.add(key)
         await tx.sessions.add(session, token)
-    return Stored(user, key, session, token)
+        await tx.networks.know(user.owner, NETWORK, NOW, forget_before=NOW - MONTH)
+        await tx.one_time.add(one_time)
+    return Stored(user, key, session, token, one_time)
 
 
 async def save(database: PostgresDatabase, user: User) -> None:
@@ -94,3 +102,21 @@ def keeper_of(
 ) -> HeadKeeper:
     heads = heads or Heads()
     return HeadKeeper(database, heads, heads, clock, every=every, after=timedelta(minutes=1))
+
+
+async def audit_events(admin_url: str, user_id: UUID) -> list[tuple[str, str]]:
+    """What was recorded of this user, in order: noun and event."""
+    connection = await asyncpg.connect(admin_url)
+    statement = "SELECT noun, event FROM auth.audit_event WHERE user_id = $1 ORDER BY recorded"
+    rows = await connection.fetch(statement, user_id)
+    await connection.close()
+    return [(row["noun"], row["event"]) for row in rows]
+
+
+async def everything_stored(admin_url: str) -> str:
+    """Every row of every table, as text."""
+    connection = await asyncpg.connect(admin_url)
+    tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'auth'")
+    rows = [await connection.fetch(f"SELECT t::text FROM auth.{table['tablename']} t") for table in tables]  # noqa: S608
+    await connection.close()
+    return "\n".join(str(row[0]) for found in rows for row in found)

@@ -2,10 +2,12 @@
 
 import base64
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -25,8 +27,13 @@ from shared.scopes import scopes_of
 from tests.support.asgi import running
 from tests.support.principals import PRINCIPAL_KEYS, user
 
+_MAIL = tempfile.TemporaryDirectory(prefix="kalpi-mail-")
 PASSWORD = "correct horse battery"
-CLIENT_IP = "192.0.2.7"
+
+
+def new_ip() -> str:
+    """In a network of its own: what is counted by address is counted for each world by itself."""
+    return f"2001:db8:{os.urandom(2).hex()}:{os.urandom(2).hex()}::7"
 
 
 def random_key() -> str:
@@ -41,6 +48,7 @@ def settings_of(database_url: str, nats_url: str, **more: Any) -> Settings:
         "signing_key": SecretStr(random_key()),
         "refresh_key": SecretStr(random_key()),
         "audit_key": SecretStr(random_key()),
+        "mail_url": SecretStr(Path(_MAIL.name).as_uri()),
         "database_url": SecretStr(database_url),
         "nats_url": SecretStr(nats_url),
     }
@@ -80,12 +88,15 @@ class World:
         self.client = client
         self.clock = clock
         self.settings = settings
+        self.client_ip = new_ip()
         self._signer = EnvelopeSigner(KeyRing.parse(PRINCIPAL_KEYS), clock)
 
-    async def call(self, method: str, path: str, caller: Principal | None = None, **request: Any) -> httpx.Response:
+    async def call(
+        self, method: str, path: str, caller: Principal | None = None, *, client_ip: str = "", **request: Any
+    ) -> httpx.Response:
         """For the gateway itself (a request without credentials) or for `caller`."""
         principal = caller or Principal.service("gateway")
-        headers = {HEADER: self._signer.sign(principal, audience=NAME, client_ip=CLIENT_IP)}
+        headers = {HEADER: self._signer.sign(principal, audience=NAME, client_ip=client_ip or self.client_ip)}
         return await self.client.request(method, path, headers=headers, **request)
 
     async def register(self, *, password: str = PASSWORD) -> Person:
@@ -96,11 +107,13 @@ class World:
         assert answer.status_code == 201, answer.text
         document = answer.json()
         owner = {"user_id": document["id"], "tenant_id": document["tenant_id"]}
-        principal = Principal(kind="user", **owner, tier=document["tier"], scopes=scopes_of([]))
+        session_id = str(new_id())
+        principal = Principal(kind="user", **owner, tier=document["tier"], scopes=scopes_of([]), session_id=session_id)
         return Person(UUID(document["id"]), UUID(document["tenant_id"]), name, email, principal, password)
 
-    async def try_login(self, name: str, password: str = PASSWORD) -> httpx.Response:
-        return await self.call("POST", "/api/v1/auth/login", data={"username": name, "password": password})
+    async def try_login(self, name: str, password: str = PASSWORD, *, client_ip: str = "") -> httpx.Response:
+        form = {"username": name, "password": password}
+        return await self.call("POST", "/api/v1/auth/login", client_ip=client_ip, data=form)
 
     async def login(self, person: Person) -> dict[str, Any]:
         answer = await self.try_login(person.name, person.password)

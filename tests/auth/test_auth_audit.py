@@ -52,7 +52,7 @@ async def test_an_event_says_who_did_what_from_where_and_what_changed(world: Wor
         "noun": "user",
         "event": "updated",
         "actor": admin.user_id,
-        "client_ip": "192.0.2.7",
+        "client_ip": world.client_ip,
         "request_id": answer.headers["x-request-id"],
         "user_id": str(member.id),
         "tenant_id": str(member.tenant_id),

@@ -1,23 +1,31 @@
 """Guessing passwords is slow, costs the same whoever is guessed at, and never overloads the process."""
 
 import asyncio
+import hashlib
+import os
+import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
 
 from auth_service.adapters.argon2 import Argon2Hasher
 from auth_service.domain.errors import HashingBusy
+from shared.ids import new_id
+from shared.scopes import SCOPES
 from tests.auth.auth_world import PASSWORD, Person, World, running_world, settings_of
 from tests.support.poll import until
 
 WRONG = "not the password"
 
 
-def cheap(*, threads: int = 1, waiting: int = 10, time_cost: int = 1) -> Argon2Hasher:
-    return Argon2Hasher(time_cost=time_cost, memory_kib=8, parallelism=1, threads=threads, waiting=waiting)
+def cheap(
+    *, threads: int = 1, waiting: int = 10, time_cost: int = 1, clock: Callable[[], float] = time.monotonic
+) -> Argon2Hasher:
+    return Argon2Hasher(time_cost=time_cost, memory_kib=8, parallelism=1, threads=threads, waiting=waiting, clock=clock)
 
 
 class Verifications:
@@ -25,6 +33,7 @@ class Verifications:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count: Counter[str] = Counter()
+        self.niceness: set[int] = set()
         self.threads: set[str] = set()
         self.hold = threading.Event()
         self.hold.set()
@@ -32,7 +41,8 @@ class Verifications:
         matches = Argon2Hasher._matches
 
         def counted(hasher: Argon2Hasher, hashed: str, password: str) -> bool:
-            self.count[hashed.split("$p=", 1)[0].split("$")[1]] += 1
+            self.count[hashed.rsplit("$", 2)[0]] += 1
+            self.niceness.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
             self.threads.add(threading.current_thread().name)
             self.inside.release()
             self.hold.wait(10)
@@ -53,10 +63,13 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Verifications:
 async def test_a_login_costs_one_verification_whether_or_not_there_is_such_a_user(
     world: World, verifications: Verifications
 ) -> None:
-    person = await world.register()
-    for name, password in ((person.name, PASSWORD), (person.name, WRONG), ("nobody", WRONG), ("nobody@example.com", WRONG)):
-        await world.try_login(name, password)
-        assert verifications.take() == 1, name
+    person, disabled = await world.register(), await world.register()
+    admin = person.principal.model_copy(update={"roles": ("admin",), "scopes": SCOPES})
+    await world.call("PATCH", f"/api/v1/admin/users/{disabled.id}", admin, json={"is_active": False})
+    for name in (person.name, person.email, disabled.name, disabled.email, f"nobody-{person.name}", f"nobody-{person.email}"):
+        for password in (PASSWORD, WRONG):
+            await world.try_login(name, password)
+            assert verifications.take() == 1, name
     assert all(name.startswith("argon2") for name in verifications.threads), "never on the event loop"
 
 
@@ -128,6 +141,43 @@ async def test_a_login_rehashes_a_password_of_other_parameters(database_url: str
         assert await password_hash(admin_url, person) == after, "once is enough"
 
 
+async def test_nobody_is_looked_at_with_the_parameters_that_users_have(
+    own_database_url: str, nats_url: str, verifications: Verifications
+) -> None:
+    settings = settings_of(own_database_url, nats_url)
+    async with running_world(settings) as world:
+        await world.register()
+    async with running_world(settings.model_copy(update={"argon2_time_cost": 2})) as world:
+
+        async def learned() -> bool:
+            verifications.count.clear()
+            await world.try_login(f"nobody-{new_id().hex}", WRONG)
+            return list(verifications.count) == ["$argon2id$v=19$m=8,t=1,p=1"]
+
+        await until(learned, what="that every user's hash is of before")
+
+
+async def test_nobody_has_each_set_of_parameters_as_often_as_users_do(verifications: Verifications) -> None:
+    async with cheap() as hasher:
+        await hasher.learn({"$argon2id$v=19$m=8,t=2,p=1": 30, "$argon2id$v=19$m=8,t=1,p=1": 10, "$2b$12": 1000})
+        accounts = [hashlib.sha256(bytes([number])).hexdigest() for number in range(200)]
+        for account in accounts:
+            await hasher.verify(None, WRONG, nobody=account)
+        assert 130 <= verifications.count["$argon2id$v=19$m=8,t=2,p=1"] <= 170
+        assert verifications.take() == 200
+        for _ in range(5):
+            await hasher.verify(None, WRONG, nobody=accounts[0])
+        assert len(verifications.count) == 1, "a name has always the same"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a priority of its own on Linux alone")
+async def test_hashing_comes_after_everything_else_that_wants_the_processor(verifications: Verifications) -> None:
+    async with cheap() as hasher:
+        await hasher.verify(None, WRONG, nobody="0" * 64)
+    assert verifications.niceness == {19}
+    assert os.getpriority(os.PRIO_PROCESS, 0) < 19
+
+
 async def password_hash(admin_url: str, person: Person) -> str:
     connection = await asyncpg.connect(admin_url)
     found = await connection.fetchval("SELECT password_hash FROM auth.user_account WHERE id = $1", person.id)
@@ -153,25 +203,54 @@ async def test_more_passwords_than_may_wait_are_a_503_at_once(narrow: World, ver
     assert {(await login).status_code for login in waiting} == {200}
 
 
+async def test_who_was_turned_away_has_not_guessed(narrow: World, verifications: Verifications) -> None:
+    person, *others = [await narrow.register() for _ in range(4)]
+    assert [(await narrow.try_login(person.name, WRONG)).status_code for _ in range(2)] == [401, 401]
+    verifications.hold.clear()
+    logins = [asyncio.create_task(narrow.try_login(other.name)) for other in others]
+    _, waiting = await asyncio.wait(logins, return_when=asyncio.FIRST_COMPLETED, timeout=10)  # one of them finds no place
+    assert {(await narrow.try_login(person.name)).status_code for _ in range(10)} == {503}
+    verifications.hold.set()
+    assert {(await login).status_code for login in waiting} == {200}
+    assert [(await narrow.try_login(person.name, WRONG)).status_code for _ in range(3)] == [401, 401, 429], "two before, two now"
+
+
+@pytest.mark.parametrize(("waited_s", "outcomes", "hashed"), [(1.5, [False, False], 2), (1.51, [False, HashingBusy], 1)])
+async def test_a_turn_that_comes_too_late_for_whoever_waited_is_not_taken(
+    verifications: Verifications, waited_s: float, outcomes: list[object], hashed: int
+) -> None:
+    now = 100.0
+    async with cheap(clock=lambda: now) as hasher:
+        verifications.hold.clear()
+        checks = [asyncio.create_task(hasher.verify(None, WRONG, nobody="0" * 64)) for _ in range(2)]
+        assert await asyncio.to_thread(verifications.inside.acquire, timeout=10), "the first is slow, the second waits"
+        now += waited_s
+        verifications.hold.set()
+        results = await asyncio.gather(*checks, return_exceptions=True)
+        assert [type(result) if isinstance(result, Exception) else result for result in results] == outcomes
+        assert verifications.take() == hashed
+        assert not await hasher.verify(None, WRONG, nobody="0" * 64), "its place is free again"
+
+
 async def test_hashes_are_argon2id_with_their_own_salts() -> None:
     async with cheap() as hasher:
         first, second = await hasher.hash("a password"), await hasher.hash("a password")
         assert first != second
         assert first.startswith("$argon2id$v=19$m=8,t=1,p=1$")
-        assert await hasher.verify(first, "a password")
-        assert not await hasher.verify(first, "another")
-        assert not await hasher.verify(None, "nobody has this password"), "nobody's password is nobody's"
+        assert await hasher.verify(first, "a password", nobody="0" * 64)
+        assert not await hasher.verify(first, "another", nobody="0" * 64)
+        assert not await hasher.verify(None, "nobody has this password", nobody="0" * 64), "nobody's password is nobody's"
         assert not hasher.is_outdated(first)
     async with cheap(time_cost=2) as stronger:
         assert stronger.is_outdated(first)
-        assert await stronger.verify(first, "a password")
+        assert await stronger.verify(first, "a password", nobody="0" * 64)
 
 
 async def test_a_caller_who_has_gone_gives_up_the_place_when_the_work_is_done(verifications: Verifications) -> None:
     async with cheap(waiting=0) as hasher:
         hashed = await hasher.hash("a password")
         verifications.hold.clear()
-        leaving = asyncio.create_task(hasher.verify(hashed, "a password"))
+        leaving = asyncio.create_task(hasher.verify(hashed, "a password", nobody="0" * 64))
         await asyncio.to_thread(verifications.inside.acquire)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +17,13 @@ from shared.ids import new_id
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
 from shared.scopes import DATA_SCOPES
-from tests.auth.auth_store import NOW, Stored, audit_event, digest, save, store_everything
+from tests.auth.auth_store import MONTH, NETWORK, NOW, Stored, audit_event, digest, save, store_everything
 from tests.auth.auth_world import running_world, settings_of
 
-OF_TENANTS = {"tenant": "id"} | dict.fromkeys(("user_account", "api_key", "session", "refresh_token", "audit_event"), "tenant_id")
-OF_NOBODY = {"login_failure", "signing_key", "alembic_version", "audit_relay", "audit_head"}
+OF_TENANTS = {"tenant": "id"} | dict.fromkeys(
+    ("user_account", "api_key", "session", "refresh_token", "known_network", "one_time_token", "audit_event"), "tenant_id"
+)
+OF_NOBODY = {"throttle", "mail", "signing_key", "alembic_version", "audit_relay", "audit_head"}
 WRITTEN_BY_FUNCTIONS = {"api_key_use"}
 each_table = pytest.mark.parametrize("table", OF_TENANTS)
 FUNCTIONS = {
@@ -35,7 +38,10 @@ FUNCTIONS = {
     "owner_of_key",
     "tenant_page",
     "terms_of",
+    "knows_network",
     "login_of",
+    "one_time_of",
+    "parameter_sets",
     "resolve_key",
     "resolve_session",
     "tenant_of_token",
@@ -200,8 +206,12 @@ async def test_repositories_find_nothing_of_another_tenant(database: PostgresDat
         assert not await tx.sessions.revoke(theirs.session.id, NOW)
         assert await tx.sessions.revoke_all(theirs.user.id, NOW) == []
         await tx.sessions.forget_expired(theirs.user.id, theirs.session.expires_at)
+        assert await tx.one_time.newest(theirs.user.id, "reset") is None
+        assert not await tx.one_time.use(theirs.one_time.id, NOW)
+        await tx.one_time.void(theirs.user.id, "reset", theirs.one_time.expires_at)
     assert await database.lookups.api_key(theirs.key.key_sha256, NOW) is not None
     assert await database.lookups.session(theirs.user.id, theirs.session.id, NOW) is not None
+    assert await database.lookups.one_time_token(theirs.one_time.token_sha256) == theirs.one_time
 
 
 async def test_the_tenant_of_a_transaction_is_not_that_of_the_next_one_on_the_connection(database_url: str) -> None:
@@ -242,6 +252,8 @@ async def test_a_user_who_moves_takes_credentials_along(database: PostgresDataba
     assert by_session is not None
     assert by_key.tenant_id == by_session.tenant_id == new_tenant
     assert await database.lookups.tenant_of_token(mine.token.token_sha256) == new_tenant
+    assert await database.lookups.one_time_token(mine.one_time.token_sha256) == replace(mine.one_time, tenant_id=new_tenant)
+    assert await database.lookups.knows_network(mine.user.id, NETWORK, NOW - MONTH)
     async with database.transaction(new_tenant) as tx:
         family = await tx.sessions.lock_family(mine.token.token_sha256)
         assert family is not None

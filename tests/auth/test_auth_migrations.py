@@ -19,17 +19,9 @@ from shared.roles import DatabaseUrls
 from shared.scopes import scopes_of
 
 TABLES = {
-    "tenant",
-    "user_account",
-    "api_key",
-    "api_key_use",
-    "session",
-    "refresh_token",
-    "login_failure",
-    "audit_event",
-    "audit_relay",
-    "audit_head",
-    "signing_key",
+    *("tenant", "user_account", "api_key", "api_key_use", "session", "refresh_token", "signing_key"),
+    *("throttle", "known_network", "one_time_token", "mail"),
+    *("audit_event", "audit_relay", "audit_head"),
 }
 
 BEFORE_SCOPES = v0005_api_keys.down_revision
@@ -105,6 +97,8 @@ async def test_rows_of_the_first_revision_are_given_their_tenants_and_go_back_as
         await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
         after = await rows(admin)
         for table, expected in before.items():
+            if table in FORGOTTEN:
+                continue
             kept = [row for row in after[table] if row.get("event") != "recorded"]
             assert [{name: row[name] for name in expected[0]} for row in kept] == expected, table
         recorded = sorted(row["noun"] for row in after["audit_event"] if row["event"] == "recorded")
@@ -122,12 +116,14 @@ async def test_rows_of_the_first_revision_are_given_their_tenants_and_go_back_as
         assert settings == {(True, None, "split", True)}
         assert {row["tenant_role"] for row in after["user_account"]} == {"owner"}
         await asyncio.to_thread(downgrade, empty_urls.owner, "0001")
-        assert await rows(admin) == before
+        assert await rows(admin) == before | FORGOTTEN
     assert await admin.fetch("SELECT 1 FROM pg_policy WHERE polrelid::regclass::text LIKE 'auth.%'") == []
     assert await admin.fetch("SELECT 1 FROM pg_proc WHERE pronamespace = 'auth'::regnamespace") == []
     await admin.close()
 
 
+FORGOTTEN: dict[str, list[dict[str, Any]]] = {"login_failure": []}
+"""Failed logins are an hour old at most, and counted anew by another rule."""
 FIRST_ROWS = """
     INSERT INTO auth.tenant SELECT gen_random_uuid(), 'tenant of ' || n, now() FROM generate_series(1, 2) n;
     INSERT INTO auth.user_account

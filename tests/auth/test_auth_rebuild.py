@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from auth_service.adapters.recorded_states import snapshot
-from auth_service.app import database_of, hasher_of
+from auth_service.app import database_of, gate_of, hasher_of
 from auth_service.cli.admin import app
 from auth_service.domain.accounts import Accounts, NewUser
 from auth_service.domain.auditing import state_of
-from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.keys import KeyService, NewKey
-from auth_service.domain.model import ApiKey, Credential, Origin, RefreshToken, Session, Tenant, User
+from auth_service.domain.model import ApiKey, Credential, Mail, Origin, RefreshToken, Session, Tenant, User
+from auth_service.domain.one_time import token_of
 from auth_service.domain.rebuilding import NOUNS, differences
+from auth_service.domain.resetting import ResetRules, Resets
 from auth_service.domain.tenants import NewTenant, TenantAdministration, TenantService
 from auth_service.migrate import downgrade, migrate
 from auth_service.settings import Settings
@@ -36,9 +37,10 @@ from tests.auth.auth_store import Stored
 from tests.auth.auth_world import PASSWORD, MovableClock, settings_of
 from tests.auth.tenancy import move
 
+RESET_KEY = b"reset" * 8
 ORIGIN = Origin(None, "a request", "192.0.2.7")
 SAME_KEY = "user_id, name, 'another digest', key_hint, created_at, expires_at, revoked_at, tenant_id, scopes"
-STEPS = ("register", "address", "tier", "disable", "enable", "password", "create key", "rotate key", "revoke key")
+STEPS = ("register", "address", "tier", "disable", "enable", "password", "reset", "create key", "rotate key", "revoke key")
 MOVES = ("organise", "join", "leave", "role", "tenant")
 
 
@@ -57,8 +59,10 @@ class Life:
     async def run(self, steps: list[tuple[str, int]]) -> None:
         self.users, self.keys, self.tenants = [], [], set()
         async with database_of(self.settings, asyncio.Event()) as database, hasher_of(self.settings) as hasher:
-            gate = PasswordGate(database, hasher, self.clock)
+            gate = gate_of(self.settings, database, hasher, self.clock)
             self.accounts = Accounts(database, hasher, gate, self.clock, new_id)
+            rules = ResetRules(RESET_KEY, timedelta(minutes=30), "")
+            self.resets = Resets(database, hasher, gate, rules, clock=self.clock, new_id=new_id)
             self.service = KeyService(database, clock=self.clock, new_id=new_id, random=os.urandom)
             self.own = TenantService(database, clock=self.clock, new_id=new_id)
             self.administration = TenantAdministration(database, clock=self.clock, new_id=new_id)
@@ -98,7 +102,6 @@ class Life:
             self.password[user.id] = PASSWORD
             return
         changes: dict[str, dict[str, object]] = {
-            "address": {"email": f"{which}-{user.email}"},
             "tier": {"tier": ("free", "pro")[which % 2]},
             "disable": {"is_active": False},
             "enable": {"is_active": True},
@@ -107,11 +110,9 @@ class Life:
             await self.move(step, user, which)
         elif step in changes:
             await self.accounts.change(user.owner, changes[step], ORIGIN)
-        elif step == "password":
+        elif step in {"address", "password", "reset"}:
             await self.accounts.change(user.owner, {"is_active": True}, ORIGIN)
-            new = f"another password {next(self.numbers)}"
-            await self.accounts.change_password(user.owner, self.password[user.id], new, ORIGIN)
-            self.password[user.id] = new
+            await self.prove(step, user, which)
         elif step == "create key":
             asking = Credential(user.owner, DATA_SCOPES)
             networks = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")) if which % 3 else None
@@ -125,6 +126,21 @@ class Life:
                 self.keys.append((await self.service.rotate(Credential(owner, DATA_SCOPES), key.id, grace, ORIGIN))[1])
             else:
                 await self.service.revoke(owner, key.id, ORIGIN)
+
+    async def prove(self, step: str, user: User, which: int) -> None:
+        """What is done with the current password, or with a mail in its place."""
+        if step == "address":
+            await self.accounts.change_email(user.owner, f"{which}-{user.email}", self.password[user.id], ORIGIN)
+            return
+        new = f"another password {next(self.numbers)}"
+        if step == "password":
+            await self.accounts.change_password(user.owner, self.password[user.id], new, ORIGIN)
+        else:
+            self.clock.forward(minutes=15)
+            mail = Mail(new_id(), "reset", (await self.accounts.get(user.owner)).email, self.clock())
+            assert await self.resets.letter(mail) is not None
+            await self.resets.reset(token_of(RESET_KEY, mail.id), new, ORIGIN)
+        self.password[user.id] = new
 
 
 async def found(url: str) -> list[str]:
@@ -171,7 +187,9 @@ async def of_subjects(url: str, subjects: set[UUID]) -> tuple[list[str], int]:
 
 async def lived(url: str, nats_url: str) -> Life:
     life = Life(settings_of(url, nats_url))
-    await life.run([("create key", 1), ("tier", 1), ("password", 0), ("revoke key", 0), ("create key", 2)])
+    await life.run(
+        [("create key", 1), ("tier", 1), ("password", 0), ("address", 0), ("reset", 0), ("revoke key", 0), ("create key", 2)]
+    )
     return life
 
 
@@ -222,7 +240,8 @@ async def test_changes_made_at_the_same_time_are_told_of_in_the_order_in_which_t
     await life.run([])
     (user,) = life.users
     async with database_of(life.settings, asyncio.Event()) as database, hasher_of(life.settings) as hasher:
-        accounts = Accounts(database, hasher, PasswordGate(database, hasher, life.clock), life.clock, new_id)
+        gate = gate_of(life.settings, database, hasher, life.clock)
+        accounts = Accounts(database, hasher, gate, life.clock, new_id)
         changes = [accounts.change(user.owner, {"tier": f"tier_{number}"}, ORIGIN) for number in range(40)]
         await asyncio.gather(*changes)
     assert await found(own_urls.app) == []

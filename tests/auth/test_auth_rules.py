@@ -7,20 +7,21 @@ import os
 import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from auth_service.api.schemas.accounts import PasswordChange, RegisterBody
+from auth_service.api.schemas.accounts import EmailChange, RegisterBody
+from auth_service.api.schemas.passwords import NewPassword, PasswordChange
 from auth_service.api.schemas.sessions import LoginForm, RefreshBody
+from auth_service.domain import passwords
 from auth_service.domain.accounts import NewUser
-from auth_service.domain.errors import TooManyGuesses
-from auth_service.domain.guessing import FORGET_AFTER, guess_key, refuse_while_waiting, wait_after
 from auth_service.domain.keys import hint
-from auth_service.domain.model import ApiKey, RefreshToken, Session, User
+from auth_service.domain.model import ApiKey, Letter, RefreshToken, Session, User
 from auth_service.domain.passwords import LONGEST, SHORTEST, accepted, prepared
-from auth_service.domain.ports import Failures
 from auth_service.domain.refreshing import GRACE, Verdict, digest, first_token, is_alive, judge, successor
 from auth_service.domain.sessions import Grant, SessionRules
 from shared.api_keys import new_api_key
@@ -77,39 +78,6 @@ def test_a_session_lives_until_it_expires_or_is_revoked() -> None:
     assert not is_alive(replace(session, revoked_at=NOW), NOW)
 
 
-def test_the_wait_doubles_from_the_fourth_failure_on_and_stays_within_five_minutes() -> None:
-    seconds = [wait_after(failures).total_seconds() for failures in range(15)]
-    assert seconds == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-
-
-@given(st.integers(min_value=0, max_value=10**100))
-def test_the_wait_never_shrinks_and_any_count_is_fine(failures: int) -> None:
-    assert timedelta(0) <= wait_after(failures) <= wait_after(failures + 1) <= timedelta(minutes=5)
-
-
-@given(count=st.integers(min_value=0, max_value=10**9), since=ages)
-def test_one_is_refused_exactly_while_the_wait_lasts_and_told_how_long(count: int, since: timedelta) -> None:
-    left = wait_after(count) - since
-    failures = Failures(count, NOW)
-    if left <= timedelta(0) or since >= FORGET_AFTER:
-        refuse_while_waiting(failures, NOW + since)
-        return
-    with pytest.raises(TooManyGuesses) as refused:
-        refuse_while_waiting(failures, NOW + since)
-    assert left <= timedelta(seconds=refused.value.retry_after_s) < left + timedelta(seconds=1)
-    assert refused.value.violated_policies == ["login"]
-
-
-def test_nobody_waits_who_has_not_failed() -> None:
-    refuse_while_waiting(None, NOW)
-
-
-def test_guesses_are_counted_by_a_digest_of_the_name_in_any_case() -> None:
-    assert guess_key("login", " Ada@Example.com ") == guess_key("login", "ada@example.com")
-    assert guess_key("login", "ada") != guess_key("change", "ada")
-    assert "ada" not in guess_key("login", "ada")
-
-
 @given(st.text(alphabet=string.printable + "äöü😀", min_size=SHORTEST - 2, max_size=LONGEST - 2))
 def test_every_long_enough_password_that_is_not_common_is_taken(password: str) -> None:
     assert accepted(f"ü {password}") == f"ü {password}"
@@ -128,6 +96,16 @@ def test_a_common_password_is_refused_in_any_case_and_width(password: str) -> No
     with pytest.raises(InvalidInput) as refused:
         accepted(password)
     assert refused.value.errors[0]["type"] == "password_common"
+
+
+def test_the_leaked_passwords_are_the_librarys_and_each_is_refused() -> None:
+    """Else `make passwords` was forgotten."""
+    shipped = (Path(passwords.__file__).parents[1] / "passwords/leaked.txt").read_text().splitlines()
+    theirs = {word for word in FREQUENCY_LISTS["passwords"] if len(word) >= SHORTEST}
+    assert shipped == sorted(theirs)
+    for password in shipped[::500]:
+        with pytest.raises(InvalidInput):
+            accepted(password.upper())
 
 
 def test_an_accent_is_the_same_however_it_was_typed() -> None:
@@ -154,6 +132,9 @@ def test_no_secret_is_in_what_a_record_prints() -> None:
         RegisterBody(username="ada", email="ada@example.com", password=secret),
         LoginForm(username="ada", password=secret),
         PasswordChange(current_password=secret, new_password=secret),
+        EmailChange(email="ada@example.com", current_password=secret),
+        NewPassword(token=secret, new_password=secret),
+        Letter(new_id(), "ada@example.com", "", secret),
         RefreshBody(refresh_token=secret),
     ]
     assert not [record for record in records if secret in repr(record)]

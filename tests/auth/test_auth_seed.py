@@ -45,8 +45,13 @@ async def everything(admin_url: str) -> Mapping[str, list[asyncpg.Record]]:
 
 
 def seed_with(database_url: str, nats_url: str, *users: Mapping[str, Any]) -> "subprocess.CompletedProcess[str]":
-    secrets = {"KALPI_PRINCIPAL_KEYS": PRINCIPAL_KEYS, "AUTH_SIGNING_KEY": random_key(), "AUTH_REFRESH_KEY": random_key()}
-    secrets["AUTH_AUDIT_KEY"] = random_key()
+    secrets = {
+        "KALPI_PRINCIPAL_KEYS": PRINCIPAL_KEYS,
+        "AUTH_SIGNING_KEY": random_key(),
+        "AUTH_REFRESH_KEY": random_key(),
+        "AUTH_AUDIT_KEY": random_key(),
+        "AUTH_MAIL_URL": "file:///tmp/mail",
+    }
     return subprocess.run(
         [sys.executable, "-P", "-m", "auth_service.seed"],
         env={"PATH": os.environ["PATH"], "DATABASE_URL": database_url, "NATS_URL": nats_url, **secrets, **CHEAP},

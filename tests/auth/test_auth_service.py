@@ -81,7 +81,7 @@ async def test_health_names_what_it_needs(world: World) -> None:
     assert answer.json() == {
         "status": "ok",
         "service": NAME,
-        "dependencies": {"nats": "ok", "postgres": "ok", "relay": "ok", "signing-keys": "ok"},
+        "dependencies": {"nats": "ok", "postgres": "ok", "relay": "ok", "signing-keys": "ok", "mail": "ok"},
     }
 
 
@@ -119,6 +119,7 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
         "/api/v1/admin/users",
         "/api/v1/admin/users/{user_id}",
         "/api/v1/admin/users/{user_id}/sessions",
+        "/api/v1/admin/users/{user_id}/unlock",
         "/api/v1/auth/api-keys",
         "/api/v1/auth/api-keys/{key_id}",
         "/api/v1/auth/api-keys/{key_id}/rotate",
@@ -127,6 +128,8 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
         "/api/v1/auth/logout-all",
         "/api/v1/auth/me",
         "/api/v1/auth/password",
+        "/api/v1/auth/password/forgot",
+        "/api/v1/auth/password/reset",
         "/api/v1/auth/refresh",
         "/api/v1/auth/register",
         "/api/v1/tenant",
@@ -145,6 +148,7 @@ def environment(**changes: str) -> dict[str, str]:
         "AUTH_SIGNING_KEY": random_key(),
         "AUTH_REFRESH_KEY": random_key(),
         "AUTH_AUDIT_KEY": random_key(),
+        "AUTH_MAIL_URL": "file:///tmp/mail",
         "DATABASE_URL": NOWHERE,
         "NATS_URL": "nats://127.0.0.1:1",
     } | changes
@@ -158,6 +162,11 @@ def environment(**changes: str) -> dict[str, str]:
         ("AUTH_SIGNING_KEY", ""),
         ("AUTH_PREVIOUS_SIGNING_KEY", "short"),
         ("AUTH_REFRESH_KEY", "A" * 43),
+        ("AUTH_MAIL_URL", "http://mail.example.com"),
+        ("AUTH_MAIL_URL", "smtp://user:pass/word@mail.example.com"),
+        ("AUTH_MAIL_URL", "smtp://mail.example.com?tls=maybe"),
+        ("AUTH_MAIL_URL", "file://folder/mail"),
+        ("AUTH_MAIL_FROM", "nobody"),
         ("DATABASE_URL", "mysql://127.0.0.1/x"),
         ("AUTH_SESSION_DAYS", "0"),
         ("AUTH_HASHING_THREADS", "0"),

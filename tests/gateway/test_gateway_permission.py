@@ -31,6 +31,8 @@ EXPECTED: dict[tuple[str, bool], tuple[str, str]] = {
     ("/api/v1/auth/login", False): (NOBODY, NOBODY),
     ("/api/v1/auth/refresh", False): (NOBODY, NOBODY),
     ("/api/v1/auth/logout", False): (NOBODY, NOBODY),
+    ("/api/v1/auth/password/forgot", False): (NOBODY, NOBODY),
+    ("/api/v1/auth/password/reset", False): (NOBODY, NOBODY),
     ("/.well-known/jwks.json", False): (NOBODY, NOBODY),
     ("/api/v1/auth/me", False): (ANYTHING, "keys:manage"),
     ("/api/v1/auth", True): ("keys:manage", "keys:manage"),

@@ -330,6 +330,26 @@ async def test_the_fact_of_a_rotation_makes_it_look_and_evicts_nobody(auth: Auth
     assert callers._evictions == evictions
 
 
+async def test_guesses_at_a_password_evict_nobody(auth: Auth, clock: Clock, bus: EventBus) -> None:
+    """Strangers make them. What follows in the stream is known to have been read when a fact behind it has done its work."""
+    callers = Callers(auth, TokenVerifier(SigningKeys(auth), clock), clock)
+    following = follow_auth(bus, callers, SigningKeys(auth), Origins(NoOrigins()))
+
+    async def follows() -> bool:
+        return following.current
+
+    async def evicted() -> bool:
+        return callers._evictions > evictions
+
+    await until(follows, what="that the facts are followed")
+    evictions = callers._evictions
+    for event in ("blocked", "unlocked"):
+        await bus.publish(auth_subject("guess", event), {"user_id": USER})
+    await bus.publish(auth_subject("user", "password_reset"), {"user_id": USER})
+    await until(evicted, what="that the last fact is heard")
+    assert callers._evictions == evictions + 1
+
+
 async def test_a_failed_look_is_tried_again_soon(auth: Auth) -> None:
     auth.away = True
     keys = SigningKeys(auth, max_age_s=3600, apart_s=0.001)

@@ -132,6 +132,7 @@ OTHERS = {
     "AUTH_SIGNING_KEY": KEY,
     "AUTH_REFRESH_KEY": KEY,
     "AUTH_AUDIT_KEY": KEY,
+    "AUTH_MAIL_URL": "file:///tmp/mail",
     "DATA_STATE_DIR": os.devnull,
     "INDICATOR_DATA_URLS": "http://127.0.0.1:1",
     **ADDRESSES,

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from auth_service.adapters.argon2 import Argon2Hasher
 from auth_service.adapters.heads import Ed25519Heads, ExportedHeads
+from auth_service.adapters.mailers import mailer_of
 from auth_service.adapters.nats import KEPT, AuthFacts
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.adapters.tokens import SignedTokens
@@ -22,6 +23,7 @@ from auth_service.api import (
     admin_users,
     api_keys,
     internal,
+    passwords,
     sessions,
     tenant,
 )
@@ -30,25 +32,31 @@ from auth_service.domain.accounts import Accounts
 from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.heads import HeadKeeper
 from auth_service.domain.keys import KeyService
+from auth_service.domain.likeness import keep_nobody_alike
+from auth_service.domain.mailing import Postman, email_changed, password_changed
 from auth_service.domain.relaying import Relay
+from auth_service.domain.resetting import ResetRules, Resets
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.rotating import RingReader
 from auth_service.domain.sessions import SessionRules, SessionService
 from auth_service.domain.tenants import TenantAdministration, TenantService
+from auth_service.domain.throttling import Counting
 from auth_service.domain.trail import Trail
 from auth_service.domain.using import KeyUsage
 from auth_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.events import EventBus, Fact
 from shared.ids import new_id
+from shared.metrics import Metrics
 from shared.service import Shell, service_app
 from shared.settings import decode_key, load_settings
 from shared.subjects import AUTH_STREAM, auth_subject
 from shared.tasks import end_task, log_failure
 
-__all__ = ["NAME", "create_app", "database_of", "hasher_of"]
+__all__ = ["NAME", "create_app", "database_of", "gate_of", "hasher_of"]
 
 NAME = "auth-service"
+_NOTICE_KEPT = timedelta(days=3)
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -65,6 +73,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     relay = Relay(database, facts, _head_keeper(settings, database, signer, clock), written, clock=clock)
     tokens = _tokens(settings, clock)
     ring = RingReader(database, tokens.use, clock)
+    services = _services(settings, database, hasher, tokens, uses, signer, clock)
+    postman = _postman(settings, database, services.resets, shell.metrics, clock)
 
     async def ring_changed(_fact: Fact | None = None) -> None:
         ring.changed()
@@ -73,20 +83,27 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with database, hasher, bus:
             await facts.declare(on_new=partial(relay.publish_again, KEPT))
-            app.state.services = _services(settings, database, hasher, tokens, uses, signer, clock)
+            app.state.services = services
             await ring.read()
             bus.follow(AUTH_STREAM, [auth_subject("signing-key", "rotated")], ring_changed, on_gap=ring_changed)
-            tasks = [asyncio.create_task(work) for work in (relay.run(), ring.run(), uses.run())]
+            works = (relay.run(), ring.run(), uses.run(), postman.run(), keep_nobody_alike(database, hasher))
+            tasks = [asyncio.create_task(work) for work in works]
             for task in tasks:
                 task.add_done_callback(log_failure)
             yield
             await asyncio.gather(*map(end_task, tasks))
             await uses.try_flush()
 
-    checks = {"nats": bus.check, "postgres": database.check, "relay": relay.check, "signing-keys": ring.check}
+    checks = {
+        "nats": bus.check,
+        "postgres": database.check,
+        "relay": relay.check,
+        "signing-keys": ring.check,
+        "mail": postman.check,
+    }
     if settings.replica_url is not None:
         checks["replica"] = database.check_replica
-    own = [accounts.router, sessions.router, api_keys.router, tenant.router]
+    own = [accounts.router, passwords.router, sessions.router, api_keys.router, tenant.router]
     admin = [admin_users.router, admin_tenants.router, admin_api_keys.router, admin_audit.router]
     routers = [*own, *admin, internal.internal, internal.well_known]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
@@ -106,6 +123,15 @@ def hasher_of(settings: Settings) -> Argon2Hasher:
         threads=settings.hashing_threads,
         waiting=settings.hashing_waiting,
     )
+
+
+def gate_of(settings: Settings, database: PostgresDatabase, hasher: Argon2Hasher, clock: Clock) -> PasswordGate:
+    counting = Counting(
+        decode_key(settings.refresh_key.get_secret_value()),
+        failures_per_minute=settings.ip_failures_per_minute,
+        registrations_per_minute=settings.ip_registrations_per_minute,
+    )
+    return PasswordGate(database, hasher, counting, clock, new_id)
 
 
 def _tokens(settings: Settings, clock: Clock) -> SignedTokens:
@@ -129,15 +155,34 @@ def _services(
     clock: Clock,
 ) -> Services:
     rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=settings.session_days))
-    gate = PasswordGate(database, hasher, clock)
+    gate = gate_of(settings, database, hasher, clock)
+    resets = ResetRules(rules.refresh_key, timedelta(minutes=settings.reset_minutes), settings.reset_url)
     return Services(
         accounts=Accounts(database, hasher, gate, clock, new_id),
         sessions=SessionService(database, hasher, gate, tokens, rules, clock=clock, new_id=new_id, random=os.urandom),
         keys=KeyService(database, clock=clock, new_id=new_id, random=os.urandom),
+        resets=Resets(database, hasher, gate, resets, clock=clock, new_id=new_id),
         resolver=Resolver(database, uses, clock),
         tenants=TenantService(database, clock=clock, new_id=new_id),
         all_tenants=TenantAdministration(database, clock=clock, new_id=new_id),
         trail=Trail(database.trail),
         audit_public_key=signer.public_key,
         jwks=tokens.jwks,
+    )
+
+
+def _postman(settings: Settings, database: PostgresDatabase, resets: Resets, metrics: Metrics, clock: Clock) -> Postman:
+    counted = metrics.counter("kalpi_auth_mails", "Mails by what became of them", ("kind", "outcome"))
+    return Postman(
+        database,
+        mailer_of(settings.mail_url.get_secret_value(), settings.mail_from, clock),
+        {"reset": resets.letter, "email_changed": email_changed, "password_changed": password_changed},
+        lambda kind, outcome: counted.labels(kind, outcome).inc(),
+        posted=database.posted,
+        kept_for={
+            "reset": timedelta(minutes=settings.reset_minutes),
+            "email_changed": _NOTICE_KEPT,
+            "password_changed": _NOTICE_KEPT,
+        },
+        clock=clock,
     )

@@ -14,9 +14,8 @@ import sys
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from auth_service.app import database_of, hasher_of
+from auth_service.app import database_of, gate_of, hasher_of
 from auth_service.domain.accounts import Accounts, NewUser
-from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.keys import KeyService, NewKey
 from auth_service.domain.model import Credential, Origin, User
 from auth_service.settings import Settings
@@ -74,7 +73,7 @@ def _rights(tier: str, roles: tuple[str, ...]) -> str:
 async def seed(settings: Settings, users: list[SeedUser]) -> list[SeededUser]:
     """AnotherUser when a name is somebody else's, AlreadyRegistered when an address is; InvalidInput for an unfit password."""
     async with database_of(settings, asyncio.Event()) as database, hasher_of(settings) as hasher:
-        gate = PasswordGate(database, hasher, system_clock)
+        gate = gate_of(settings, database, hasher, system_clock)
         accounts = Accounts(database, hasher, gate, system_clock, new_id)
         keys = KeyService(database, clock=system_clock, new_id=new_id, random=os.urandom)
         # all before any: the first is not made when the last is refused

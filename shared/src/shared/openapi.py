@@ -43,6 +43,8 @@ _OPEN = frozenset(
     {
         "/api/v1/auth/register",
         "/api/v1/auth/login",
+        "/api/v1/auth/password/forgot",
+        "/api/v1/auth/password/reset",
         "/api/v1/auth/refresh",
         "/api/v1/auth/logout",
         "/.well-known/jwks.json",

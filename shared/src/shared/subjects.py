@@ -40,7 +40,7 @@ _SYMBOL = re.compile(SYMBOL_PATTERN)
 
 
 def auth_subject(noun: str, event: str) -> str:
-    """`noun` is user, key, session, tenant or signing-key."""
+    """`noun` is user, key, session, tenant, guess or signing-key."""
     return f"kalpi.auth.{noun}.{event}.v1"
 
 

@@ -1,6 +1,6 @@
 """What is read across tenants, through functions that run with the rights of the tables' owner (`migrations` has their text)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -28,9 +28,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import CIDR
 
 from auth_service.adapters.replica import Replicated
-from auth_service.adapters.tables import api_key, api_key_use, tenant, user_account
+from auth_service.adapters.tables import api_key, api_key_use, one_time_token, tenant, user_account
 from auth_service.adapters.users import user_of
 from auth_service.domain.model import ApiKeyEntry, Owner, Resolved, TenantEntry, User, UserEntry
+from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.ports import AccountFilter, KeyFilter
 from shared.postgres import Begin
 
@@ -48,6 +49,10 @@ def _text(name: str) -> BindParameter[str]:
 
 def _id(name: str) -> BindParameter[UUID]:
     return bindparam(name, type_=Uuid)
+
+
+def _moment(name: str) -> BindParameter[datetime]:
+    return bindparam(name, type_=DateTime(timezone=True))
 
 
 def _with_terms(function: FunctionElement[Any]) -> Select[Any]:
@@ -72,7 +77,7 @@ _RESOLVED = (
     column("expires_at", DateTime(timezone=True)),
 )
 _TERMS = (column("quota", Text), column("members", BigInteger), column("allowed_origins", ARRAY(Text)))
-_now: BindParameter[datetime] = bindparam("now", type_=DateTime(timezone=True))
+_now, _since = _moment("now"), _moment("since")
 _BY_LOGIN = rows_of(func.auth.login_of(_text("name")), user_account.c)
 _BY_KEY = _with_terms(func.auth.resolve_key(_text("digest"), _now))
 _BY_SESSION = _with_terms(func.auth.resolve_session(_id("user_id"), _id("session_id"), _now))
@@ -80,6 +85,9 @@ _TENANT_OF_USER = select(func.auth.tenant_of_user(_id("user_id"), type_=Uuid))
 _TENANT_OF_TOKEN = select(func.auth.tenant_of_token(_text("digest"), type_=Uuid))
 _OWNER_OF_KEY = rows_of(func.auth.owner_of_key(_id("key_id")), (api_key.c.tenant_id, api_key.c.user_id))
 _ORIGINS = rows_of(func.auth.origins(), [column("origin", Text)])
+_ONE_TIME = rows_of(func.auth.one_time_of(_text("digest")), one_time_token.c)
+_KNOWS_NETWORK = select(func.auth.knows_network(_id("user_id"), _text("network"), _since, type_=Boolean))
+_PARAMETER_SETS = rows_of(func.auth.parameter_sets(), (column("parameters", Text), column("users", BigInteger)))
 _USERS = rows_of(_of_filter(func.auth.user_page), [user_account.c[field.name] for field in fields(UserEntry)])
 _TENANTS = rows_of(_of_filter(func.auth.tenant_page), [*tenant.c, column("members", BigInteger)])
 _KEYS = rows_of(
@@ -117,6 +125,21 @@ class PostgresLookups:
 
     async def tenant_of_token(self, token_sha256: str) -> UUID | None:
         return await self._tenant(_TENANT_OF_TOKEN, {"digest": token_sha256})
+
+    async def one_time_token(self, token_sha256: str) -> OneTimeToken | None:
+        async with self._begin() as connection:
+            row = (await connection.execute(_ONE_TIME, {"digest": token_sha256})).mappings().one_or_none()
+        return OneTimeToken(**row) if row is not None else None
+
+    async def knows_network(self, user_id: UUID, network: str, since: datetime) -> bool:
+        given = {"user_id": user_id, "network": network, "since": since}
+        async with self._begin() as connection:
+            return bool((await connection.execute(_KNOWS_NETWORK, given)).scalar_one())
+
+    async def parameter_sets(self) -> Mapping[str, int]:
+        async with self._begin() as connection:
+            rows = await connection.execute(_PARAMETER_SETS)
+        return {row.parameters: row.users for row in rows}
 
     async def _resolved(self, statement: Select[Any], given: dict[str, Any]) -> Resolved | None:
         async with self._begin() as connection:

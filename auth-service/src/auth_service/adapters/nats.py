@@ -1,4 +1,4 @@
-"""Audit events as facts: `kalpi.auth.{user,key,session,tenant}.<event>.v1`."""
+"""Audit events as facts: `kalpi.auth.{user,key,session,tenant,guess}.<event>.v1`."""
 
 from datetime import timedelta
 

@@ -13,13 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from auth_service.adapters import isolation
 from auth_service.adapters.api_keys import PostgresApiKeys
 from auth_service.adapters.audit import PostgresAuditTrail, PostgresOutbox, PostgresTrail
-from auth_service.adapters.failures import PostgresFailures
 from auth_service.adapters.key_use import PostgresKeyUses
 from auth_service.adapters.lookups import PostgresListings, PostgresLookups
+from auth_service.adapters.mails import PostgresMailQueue, PostgresMails
+from auth_service.adapters.networks import PostgresNetworks
+from auth_service.adapters.one_time import PostgresOneTimeTokens
 from auth_service.adapters.replica import Replicated
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.signing_keys import PostgresSigningKeys
 from auth_service.adapters.tenants import PostgresTenants
+from auth_service.adapters.throttle import PostgresThrottle, PostgresUnlocking
 from auth_service.adapters.users import PostgresUsers
 from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
@@ -40,6 +43,10 @@ class PostgresTransaction:
         self.users = PostgresUsers(connection)
         self.api_keys = PostgresApiKeys(connection)
         self.sessions = PostgresSessions(connection)
+        self.one_time = PostgresOneTimeTokens(connection)
+        self.mails = PostgresMails(connection)
+        self.networks = PostgresNetworks(connection)
+        self.unlocking = PostgresUnlocking(connection)
         self.audit = PostgresAuditTrail(connection)
 
     async def enter(self, tenant_id: UUID) -> None:
@@ -53,7 +60,7 @@ class PostgresRingTransaction:
 
 
 class PostgresDatabase:
-    """`written` is set after each commit that recorded audit events.
+    """`written` is set after each commit that recorded audit events, and `posted` after each that wrote mail.
 
     Everything is Unavailable when the database does not answer, cannot be written to, or rolled a transaction back by itself.
     """
@@ -76,7 +83,9 @@ class PostgresDatabase:
         self.listings = PostgresListings(lagging)
         self.trail = PostgresTrail(lagging)
         self.key_uses = PostgresKeyUses(once)
-        self.failures = PostgresFailures(self._begin)
+        self.throttle = PostgresThrottle(self._begin)
+        self.posted = asyncio.Event()
+        self.mails = PostgresMailQueue(self._begin, self.posted)
 
     @classmethod
     def open(
@@ -119,6 +128,8 @@ class PostgresDatabase:
             yield transaction
         if transaction.audit.wrote:
             self._written.set()
+        if transaction.mails.wrote:
+            self.posted.set()
 
     @asynccontextmanager
     async def outbox(self) -> AsyncIterator[PostgresOutbox]:

@@ -7,6 +7,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -30,11 +31,14 @@ __all__ = [
     "audit_event",
     "audit_head",
     "audit_relay",
-    "login_failure",
+    "known_network",
+    "mail",
     "metadata",
+    "one_time_token",
     "refresh_token",
     "session",
     "tenant",
+    "throttle",
     "user_account",
 ]
 
@@ -161,14 +165,60 @@ refresh_token = Table(
 )
 Index("refresh_token_of_session", refresh_token.c.session_id)
 
-login_failure = Table(
-    "login_failure",
+# Of names that may be nobody's: keys and accounts are digests, which belong to no tenant.
+throttle = Table(
+    "throttle",
     metadata,
     Column("key", Text, primary_key=True),
-    Column("count", Integer, nullable=False),
+    Column("account", Text, nullable=True),
+    Column("count", Double, nullable=False),
     _time("last_at"),
+    _time("blocked_until"),
 )
-Index("login_failure_by_age", login_failure.c.last_at)
+Index("throttle_by_age", throttle.c.last_at)
+Index("throttle_of_account", throttle.c.account, postgresql_where=throttle.c.account.is_not(None))
+
+known_network = Table(
+    "known_network",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("user_id", Uuid, primary_key=True),
+    Column("network", Text, primary_key=True),
+    _time("last_at"),
+    _of_user(),
+)
+Index("known_network_of_owner", known_network.c.tenant_id, known_network.c.user_id)
+
+one_time_token = Table(
+    "one_time_token",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=True),
+    Column("purpose", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=True),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("used_at", nullable=True),
+    _of_user(),
+)
+Index("one_time_token_of_owner", one_time_token.c.tenant_id, one_time_token.c.user_id)
+Index("one_time_token_newest", one_time_token.c.user_id, one_time_token.c.purpose, one_time_token.c.created_at)
+
+# An outbox, of which a row is gone when it is sent. It names an address alone: who asks for a mail may be nobody's.
+mail = Table(
+    "mail",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    _time("made_at"),
+    _time("due_at"),
+    Column("attempts", Integer, nullable=False),
+)
+Index("mail_by_due", mail.c.due_at)
 
 # The trail outlives what it tells of, so it references nothing. `recorded` is the order of writing, which ids of the same
 # millisecond do not give; `seq` and `hash` are null until the relay makes the row a link of the chain: the row is the outbox.

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from auth_service.api.dependencies import Domain, From, Me
-from auth_service.api.schemas.accounts import EmailChange, PasswordChange, RegisterBody, UserAnswer
+from auth_service.api.dependencies import Domain, From, Me, MySession
+from auth_service.api.schemas.accounts import EmailChange, RegisterBody, UserAnswer
 from auth_service.domain.accounts import NewUser
 
 __all__ = ["router"]
@@ -24,11 +24,6 @@ async def me(caller: Me, domain: Domain) -> UserAnswer:
 
 
 @router.patch("/me", summary="Change your e-mail address")
-async def change_me(body: EmailChange, caller: Me, domain: Domain, origin: From) -> UserAnswer:
-    return UserAnswer.model_validate(await domain.accounts.change(caller, {"email": body.email}, origin))
-
-
-@router.post("/password", status_code=204, summary="Change your password")
-async def change_password(body: PasswordChange, caller: Me, domain: Domain, origin: From) -> None:
-    """Ends every session, this one too; keys stay."""
-    await domain.accounts.change_password(caller, body.current_password, body.new_password, origin)
+async def change_me(body: EmailChange, caller: MySession, domain: Domain, origin: From) -> UserAnswer:
+    """By a session alone, not by a key. The address before is told."""
+    return UserAnswer.model_validate(await domain.accounts.change_email(caller, body.email, body.current_password, origin))

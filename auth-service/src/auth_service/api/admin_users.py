@@ -26,6 +26,12 @@ async def change_user(user_id: UUID, body: AdminChange, domain: Domain, origin: 
     return UserAnswer.model_validate(await domain.accounts.change(owner, body.model_dump(exclude_none=True), origin))
 
 
+@router.post("/users/{user_id}/unlock", status_code=204, summary="Forget a user's failed logins")
+async def unlock(user_id: UUID, domain: Domain, origin: From) -> None:
+    """Who has to wait after failed attempts need not any longer. Not for a disabled user: see PATCH."""
+    await domain.accounts.unlock(await domain.accounts.owner(user_id), origin)
+
+
 @router.delete("/users/{user_id}/sessions", status_code=204, summary="End every session of a user")
 async def end_sessions(user_id: UUID, domain: Domain, origin: From) -> None:
     """Keys stay; so does the password, with which the user may log in again."""

@@ -9,9 +9,11 @@ from fastapi import Depends, Query, Request, Response
 
 from auth_service.api.schemas.common import TIER_PATTERN
 from auth_service.domain.accounts import Accounts
+from auth_service.domain.errors import SessionNeeded
 from auth_service.domain.keys import KeyService
 from auth_service.domain.model import Credential, Origin, Owner
 from auth_service.domain.ports import AccountFilter
+from auth_service.domain.resetting import Resets
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.sessions import SessionService
 from auth_service.domain.tenants import TenantAdministration, TenantService
@@ -21,7 +23,20 @@ from shared.errors import Unauthenticated
 from shared.guard import Caller, require_role, require_scope
 from shared.scopes import ADMIN, in_order
 
-__all__ = ["ADMINISTRATOR", "After", "AskedAccounts", "Asking", "Domain", "From", "Limit", "Me", "NotStored", "Services", "me_of"]
+__all__ = [
+    "ADMINISTRATOR",
+    "After",
+    "AskedAccounts",
+    "Asking",
+    "Domain",
+    "From",
+    "Limit",
+    "Me",
+    "MySession",
+    "NotStored",
+    "Services",
+    "me_of",
+]
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,7 @@ class Services:
     accounts: Accounts
     sessions: SessionService
     keys: KeyService
+    resets: Resets
     resolver: Resolver
     tenants: TenantService
     all_tenants: TenantAdministration
@@ -59,6 +75,13 @@ async def _asking(caller: Caller, me: Annotated[Owner, Depends(me_of)]) -> Crede
     return Credential(me, in_order(caller.principal.scopes), UUID(key_id) if key_id is not None else None)
 
 
+async def _session_of(caller: Caller, me: Annotated[Owner, Depends(me_of)]) -> Owner:
+    """As `me_of`, for what a stolen key must not do: SessionNeeded for one who comes with a key."""
+    if caller.principal.session_id is None:
+        raise SessionNeeded
+    return me
+
+
 async def _origin(caller: Caller) -> Origin:
     principal = caller.principal
     actor = principal.user_id if principal.kind == "user" else None
@@ -72,6 +95,7 @@ async def _not_stored(response: Response) -> None:
 Domain = Annotated[Services, Depends(_services)]
 Me = Annotated[Owner, Depends(me_of)]
 Asking = Annotated[Credential, Depends(_asking)]
+MySession = Annotated[Owner, Depends(_session_of)]
 From = Annotated[Origin, Depends(_origin)]
 ADMINISTRATOR = [Depends(me_of), require_role("admin"), require_scope(ADMIN)]
 """For routers of what only a user with the role may do, with a credential that is for it."""

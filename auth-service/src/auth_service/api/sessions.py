@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Depends, Form
 
-from auth_service.api.dependencies import Domain, From, Me, NotStored
+from auth_service.api.dependencies import Domain, From, Me, NotStored, me_of
 from auth_service.api.schemas.sessions import LoginForm, RefreshBody, TokenAnswer
+from shared.guard import require_scope
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
+_MANAGING = [Depends(me_of), require_scope("keys:manage")]
 
 
 @router.post("/login", dependencies=[NotStored], summary="Log in with a password")
@@ -30,7 +32,7 @@ async def logout(body: RefreshBody, domain: Domain, origin: From) -> None:
     await domain.sessions.logout(body.refresh_token, origin)
 
 
-@router.post("/logout-all", status_code=204, summary="End every session of yours")
+@router.post("/logout-all", status_code=204, dependencies=_MANAGING, summary="End every session of yours")
 async def logout_all(caller: Me, domain: Domain, origin: From) -> None:
     """Keys stay."""
     await domain.sessions.logout_all(caller, origin)

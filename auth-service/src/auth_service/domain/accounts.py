@@ -7,10 +7,11 @@ from uuid import UUID
 
 from auth_service.domain.auditing import Auditor
 from auth_service.domain.errors import NoSuchUser, WrongPassword
-from auth_service.domain.guessing import PasswordGate, guess_key
-from auth_service.domain.model import FREE, Origin, Owner, Tenant, User, UserEntry
+from auth_service.domain.guessing import PasswordGate
+from auth_service.domain.model import FREE, Mail, Origin, Owner, Tenant, User, UserEntry
 from auth_service.domain.passwords import accepted
 from auth_service.domain.ports import AccountFilter, Database, Hasher
+from auth_service.domain.throttling import KNOWN_FOR, network_of
 from shared.clock import Clock
 from shared.ids import IdFactory
 
@@ -39,8 +40,10 @@ class Accounts:
         self._auditor = Auditor(new_id)
 
     async def register(self, new: NewUser, origin: Origin) -> User:
-        """The user and their tenant, or neither. AlreadyRegistered, InvalidInput for an unfit password."""
-        hashed = await self._hasher.hash(accepted(new.password))
+        """The user and their tenant, or neither. AlreadyRegistered, TooManyAttempts, InvalidInput for an unfit password."""
+        password = accepted(new.password)
+        await self._gate.registration(origin)
+        hashed = await self._hasher.hash(password)
         now = self._clock()
         tenant = Tenant(self._new_id(), new.username, now)
         user = User(
@@ -57,6 +60,8 @@ class Accounts:
         )
         async with self._database.transaction(tenant.id) as tx:
             await tx.users.add(tenant, user)
+            if origin.client_ip is not None:
+                await tx.networks.know(user.owner, network_of(origin.client_ip), now, forget_before=now - KNOWN_FOR)
             await tx.audit.record(
                 self._auditor.event("tenant", "created", user, origin, now, after=tenant),
                 self._auditor.event("user", "registered", user, origin, now, after=user),
@@ -82,8 +87,25 @@ class Accounts:
             raise NoSuchUser
         return Owner(tenant_id, user_id)
 
+    async def change_email(self, owner: Owner, email: str, current_password: str, origin: Origin) -> User:
+        """The address before is told. WrongPassword, TooManyAttempts, AlreadyRegistered."""
+        if await self._gate.change(owner, current_password, origin) is None:
+            raise WrongPassword
+        now = self._clock()
+        async with self._database.transaction(owner.tenant_id) as tx:
+            before = await tx.users.lock(owner.user_id)
+            if before is None:
+                raise NoSuchUser
+            after = replace(before, email=email)
+            if after != before:
+                await tx.users.save(after)
+                await tx.one_time.void(owner.user_id, "reset", now)
+                await tx.mails.add(Mail(self._new_id(), "email_changed", before.email, now))
+                await tx.audit.record(self._auditor.event("user", "updated", after, origin, now, before=before, after=after))
+        return after
+
     async def change(self, owner: Owner, changes: Mapping[str, Any], origin: Origin) -> User:
-        """`changes` are new values of email, tier or is_active; NoSuchUser, AlreadyRegistered. Nothing new is no event."""
+        """`changes` are new values of tier or is_active; NoSuchUser. Nothing new is no event."""
         now = self._clock()
         async with self._database.transaction(owner.tenant_id) as tx:
             before = await tx.users.lock(owner.user_id)
@@ -96,10 +118,9 @@ class Accounts:
         return after
 
     async def change_password(self, owner: Owner, current: str, new: str, origin: Origin) -> None:
-        """Ends every session, this one too; keys stay. WrongPassword, TooManyGuesses, InvalidInput."""
+        """Ends every session, this one too; keys stay. WrongPassword, TooManyAttempts, InvalidInput."""
         replacement = accepted(new, field="new_password")
-        # counted apart from logins: who is being guessed at must still be able to change the password
-        user = await self._gate.check(guess_key("change", str(owner.user_id)), lambda: self._by_id(owner), current)
+        user = await self._gate.change(owner, current, origin)
         if user is None:
             raise WrongPassword
         hashed = await self._hasher.hash(replacement)
@@ -110,11 +131,22 @@ class Accounts:
                 raise WrongPassword
             changed = replace(locked, password_hash=hashed, password_changed_at=now)
             await tx.users.save(changed)
+            await tx.one_time.void(owner.user_id, "reset", now)
+            await tx.mails.add(Mail(self._new_id(), "password_changed", locked.email, now))
             ended = await tx.sessions.revoke_all(owner.user_id, now)
             await tx.audit.record(
                 self._auditor.event("user", "password_changed", changed, origin, now, before=locked, after=changed),
                 *self._auditor.ended(ended, changed, origin, now, reason="password"),
             )
+
+    async def unlock(self, owner: Owner, origin: Origin) -> None:
+        """Forgets every failed attempt at the account; NoSuchUser."""
+        async with self._database.transaction(owner.tenant_id) as tx:
+            user = await tx.users.by_id(owner.user_id)
+            if user is None:
+                raise NoSuchUser
+            if await tx.unlocking.clear(self._gate.account(owner)):
+                await tx.audit.record(self._auditor.event("guess", "unlocked", user, origin, self._clock()))
 
     async def _by_id(self, owner: Owner) -> User | None:
         async with self._database.transaction(owner.tenant_id) as tx:

@@ -1,8 +1,9 @@
 """auth-service's own leaves of the tree in `shared.errors`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from shared.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
+from shared.errors import Conflict, Forbidden, KalpiError, NotFound, RateLimited, Unauthenticated, Unavailable
 
 __all__ = [
     "AlreadyMember",
@@ -13,6 +14,7 @@ __all__ = [
     "HashingBusy",
     "KeyHasEnded",
     "LastOwner",
+    "MailRefused",
     "NoHeadYet",
     "NoSigningKey",
     "NoSuchKey",
@@ -21,9 +23,11 @@ __all__ = [
     "NoSuchUser",
     "NobodyValid",
     "RefreshRefused",
+    "ResetRefused",
     "RoleNeeded",
     "RotationUnderWay",
-    "TooManyGuesses",
+    "SessionNeeded",
+    "TooManyAttempts",
     "TooManyKeys",
     "TooManyMembers",
     "WrongPassword",
@@ -93,9 +97,28 @@ class WrongPassword(Forbidden):
         super().__init__("the current password is wrong")
 
 
-class TooManyGuesses(RateLimited):
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("too many failed attempts for this name", retry_after_s, ["login"])
+class TooManyAttempts(RateLimited):
+    """`policies`: login, of this name; ip, of this address."""
+
+    def __init__(self, retry_after_s: int, policies: Sequence[str]) -> None:
+        of = " and ".join({"login": "this name", "ip": "this address"}[policy] for policy in policies)
+        super().__init__(f"too many attempts for {of}", retry_after_s, policies)
+
+
+class ResetRefused(Unauthenticated):
+    """The same words for a token that is unknown, used or expired."""
+
+    def __init__(self) -> None:
+        super().__init__("this token is not valid (any more); ask for another mail")
+
+
+class SessionNeeded(Forbidden):
+    def __init__(self) -> None:
+        super().__init__("log in for this: an API key may not do it")
+
+
+class MailRefused(KalpiError):
+    """For good: asking again would not help."""
 
 
 class HashingBusy(Unavailable):

@@ -14,6 +14,9 @@ __all__ = [
     "ApiKeyEntry",
     "AuditEvent",
     "Credential",
+    "Letter",
+    "Mail",
+    "MailKind",
     "Member",
     "Network",
     "Origin",
@@ -35,6 +38,7 @@ FREE = "free"
 
 Network = IPv4Network | IPv6Network
 Quota = Literal["shared", "split"]
+MailKind = Literal["reset", "email_changed", "password_changed"]
 TenantRole = Literal["owner", "admin", "member"]
 
 
@@ -174,6 +178,27 @@ class RefreshToken:
     token_sha256: str = field(repr=False)
     created_at: datetime
     spent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Waits to be sent, after so many attempts. A token that it carries is made of its id, and what it says is made then."""
+
+    id: UUID
+    kind: MailKind
+    address: str
+    made_at: datetime
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail as it is read; sent again it has the same `id`."""
+
+    id: UUID
+    to: str
+    subject: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

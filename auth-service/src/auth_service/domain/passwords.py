@@ -29,5 +29,6 @@ def accepted(password: str, *, field: str = "password") -> str:
 
 @cache
 def _common() -> frozenset[str]:
-    text = Path(__file__).with_name("common_passwords.txt").read_text(encoding="utf-8")
-    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+    folder = Path(__file__).parents[1] / "passwords"
+    lines = [line for name in ("common.txt", "leaked.txt") for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+    return frozenset(line for line in lines if line)

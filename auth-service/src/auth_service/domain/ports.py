@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -12,6 +12,8 @@ from auth_service.domain.model import (
     ApiKey,
     ApiKeyEntry,
     AuditEvent,
+    Letter,
+    Mail,
     Member,
     Owner,
     RefreshToken,
@@ -23,7 +25,9 @@ from auth_service.domain.model import (
     User,
     UserEntry,
 )
+from auth_service.domain.one_time import OneTimeToken, Purpose
 from auth_service.domain.signing import SigningKey
+from auth_service.domain.throttling import Bucket, Charge
 
 __all__ = [
     "AccessTokens",
@@ -33,8 +37,6 @@ __all__ = [
     "AuditTrail",
     "Database",
     "FactPublisher",
-    "FailureCounts",
-    "Failures",
     "Hasher",
     "HeadExport",
     "HeadSigner",
@@ -42,13 +44,20 @@ __all__ = [
     "KeyUses",
     "Listings",
     "Lookups",
+    "MailQueue",
+    "Mailer",
+    "Mails",
+    "Networks",
+    "OneTimeTokens",
     "Outbox",
     "RingTransaction",
     "Sessions",
     "SigningKeys",
     "Tenants",
+    "Throttle",
     "TrailReader",
     "Transaction",
+    "Unlocking",
     "Users",
 ]
 
@@ -131,21 +140,59 @@ class Sessions(Protocol):
     async def forget_expired(self, user_id: UUID, now: datetime) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Failures:
-    """Failed attempts in a row."""
+class Throttle(Protocol):
+    """Of names that may be nobody's: digests that belong to no tenant. Each call is a transaction of its own."""
 
-    count: int
-    last_at: datetime
+    async def charge(self, buckets: Sequence[Bucket], now: datetime) -> Charge:
+        """All of them one more, or none while one that refuses has to wait; two at once are two, in whichever processes."""
+
+    async def refund(self, buckets: Sequence[Bucket], charged_at: datetime) -> None:
+        """What was charged then was a success."""
 
 
-class FailureCounts(Protocol):
-    async def get(self, key: str) -> Failures | None: ...
+class Unlocking(Protocol):
+    async def clear(self, account: str) -> int:
+        """Forgets every failure of this account; how many buckets had some."""
 
-    async def count(self, key: str, now: datetime, *, forget_after: timedelta) -> None:
-        """One more, or the first one when the last is older than `forget_after`; what is that old is removed bit by bit."""
 
-    async def clear(self, key: str) -> None: ...
+class Networks(Protocol):
+    async def know(self, owner: Owner, network: str, now: datetime, *, forget_before: datetime) -> None:
+        """The owner has just shown their password from there; networks not seen since `forget_before` are forgotten."""
+
+
+class OneTimeTokens(Protocol):
+    async def add(self, token: OneTimeToken) -> None:
+        """Once: of an id that is there, the digest is replaced while the token is unused."""
+
+    async def newest(self, user_id: UUID, purpose: Purpose) -> OneTimeToken | None: ...
+
+    async def use(self, token_id: UUID, now: datetime) -> bool:
+        """False for one that is used or expired; of two at once one is True."""
+
+    async def void(self, user_id: UUID, purpose: Purpose, now: datetime) -> None:
+        """Every token of the user's that is not used yet; those that expired are forgotten."""
+
+
+class Mails(Protocol):
+    async def add(self, mail: Mail) -> None:
+        """Due at once."""
+
+
+class MailQueue(Mails, Protocol):
+    """Each call is a transaction of its own."""
+
+    async def take(self, now: datetime, until: datetime, limit: int) -> list[Mail]:
+        """Those due, longest first, with this attempt counted; nobody else takes them before `until`."""
+
+    async def put_back(self, mail_id: UUID, due_at: datetime) -> None: ...
+
+    async def done(self, mail_id: UUID) -> None:
+        """It is gone."""
+
+
+class Mailer(Protocol):
+    async def send(self, letter: Letter) -> None:
+        """Returns once somebody else is responsible for it. MailRefused; Unavailable when it may be taken later."""
 
 
 class SigningKeys(Protocol):
@@ -240,6 +287,14 @@ class Transaction(Protocol):
     @property
     def sessions(self) -> Sessions: ...
     @property
+    def one_time(self) -> OneTimeTokens: ...
+    @property
+    def mails(self) -> Mails: ...
+    @property
+    def networks(self) -> Networks: ...
+    @property
+    def unlocking(self) -> Unlocking: ...
+    @property
     def audit(self) -> AuditTrail: ...
 
     async def enter(self, tenant_id: UUID) -> None:
@@ -266,6 +321,14 @@ class Lookups(Protocol):
 
     async def tenant_of_token(self, token_sha256: str) -> UUID | None:
         """Of a refresh token."""
+
+    async def one_time_token(self, token_sha256: str) -> OneTimeToken | None: ...
+
+    async def knows_network(self, user_id: UUID, network: str, since: datetime) -> bool:
+        """Whether the user has logged in from there after `since`."""
+
+    async def parameter_sets(self) -> Mapping[str, int]:
+        """How many users have a hash made with which parameters; reads every user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +385,10 @@ class Database(Protocol):
     def key_uses(self) -> KeyUses: ...
 
     @property
-    def failures(self) -> FailureCounts:
-        """Of names that may be nobody's: digests that belong to no tenant. Each call is a transaction of its own."""
+    def throttle(self) -> Throttle: ...
+
+    @property
+    def mails(self) -> MailQueue: ...
 
     def transaction(self, tenant_id: UUID) -> AbstractAsyncContextManager[Transaction]:
         """Sees and writes rows of this tenant alone. Commits at the end, rolls back when the body raises."""
@@ -340,8 +405,11 @@ class Hasher(Protocol):
 
     async def hash(self, password: str) -> str: ...
 
-    async def verify(self, hashed: str | None, password: str) -> bool:
-        """Takes as long for None (nobody's hash) as for a real one, and answers False."""
+    async def verify(self, hashed: str | None, password: str, *, nobody: str) -> bool:
+        """Takes as long for None (nobody's hash, of the account `nobody`) as for a real one, and answers False."""
+
+    async def learn(self, users: Mapping[str, int]) -> None:
+        """How many users have a hash of which parameters: nobody's are then like theirs."""
 
     def is_outdated(self, hashed: str) -> bool:
         """Whether it was made with other parameters than today's."""

@@ -8,11 +8,12 @@ from uuid import UUID
 from auth_service.domain import refreshing
 from auth_service.domain.auditing import Auditor
 from auth_service.domain.errors import BadCredentials, RefreshRefused
-from auth_service.domain.guessing import PasswordGate, guess_key
+from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.model import Origin, Owner, RefreshToken, Session, User
 from auth_service.domain.passwords import prepared
 from auth_service.domain.ports import AccessTokens, Database, Hasher, Transaction
 from auth_service.domain.refreshing import Verdict
+from auth_service.domain.throttling import KNOWN_FOR, network_of
 from shared.clock import Clock
 from shared.ids import IdFactory
 
@@ -61,8 +62,8 @@ class SessionService:
         self._auditor = Auditor(new_id)
 
     async def login(self, name: str, password: str, origin: Origin) -> Grant:
-        """By user name or e-mail address. BadCredentials, TooManyGuesses, HashingBusy."""
-        user = await self._gate.check(guess_key("login", name), lambda: self._database.lookups.by_login(name), password)
+        """By user name or e-mail address. BadCredentials, TooManyAttempts, HashingBusy."""
+        user = await self._gate.login(name, password, origin)
         if user is None:
             raise BadCredentials
         rehashed = await self._hasher.hash(prepared(password)) if self._hasher.is_outdated(user.password_hash) else None
@@ -76,6 +77,7 @@ class SessionService:
                 raise BadCredentials
             if rehashed is not None:
                 await tx.users.save(replace(current, password_hash=rehashed))
+            await tx.networks.know(user.owner, network_of(origin.client_ip), now, forget_before=now - KNOWN_FOR)
             await tx.sessions.forget_expired(user.id, now)
             await tx.sessions.add(session, self._stored(refresh_token, session, now))
             await tx.audit.record(self._auditor.event("session", "created", current, origin, now, after=session))

@@ -75,6 +75,7 @@ def _settings_of_nowhere() -> dict[str, Any]:
         "signing_key": key,
         "refresh_key": key,
         "audit_key": key,
+        "mail_url": "file:///unused",
         "database_url": "postgresql://127.0.0.1:1/unused",
         "redis_url": "redis://127.0.0.1:1",
         "nats_url": "nats://127.0.0.1:1",

@@ -69,12 +69,14 @@ class Wiring:
             others = [other for other in SERVICES if other is not GATEWAY]
             return {f"GATEWAY_{other.prefix}_URLS": self._service_url(other.name) for other in others}
         if service is AUTH:
-            keys = {
+            return {
                 "AUTH_SIGNING_KEY": self._secrets.signing_key,
                 "AUTH_REFRESH_KEY": self._secrets.refresh_key,
                 "AUTH_AUDIT_KEY": self._secrets.audit_key,
+                "AUTH_AUDIT_HEADS_PATH": str(self._folder / "audit_heads.jsonl"),
+                "AUTH_MAIL_URL": (self._folder / "mail").absolute().as_uri(),
+                **self._replica(),
             }
-            return {**keys, "AUTH_AUDIT_HEADS_PATH": str(self._folder / "audit_heads.jsonl"), **self._replica()}
         return {}
 
     def _replica(self) -> dict[str, str]:

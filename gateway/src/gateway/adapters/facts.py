@@ -13,7 +13,8 @@ from shared.subjects import AUTH_STREAM, AUTH_SUBJECTS, BARS_SUBJECTS, MARKET_ST
 __all__ = ["MarketFacts", "follow_auth"]
 
 _NEWS_ONLY = ("created", "registered")
-"""Events that change nothing of what was resolved before; every other one, known here or not, evicts."""
+"""Events that change nothing of what was resolved before; every other one, known here or not, evicts. Those of guesses are none:
+strangers make them, and credentials go on."""
 _OF_ORIGINS = {"allowed_origins", "is_active"}
 """Fields of a tenant that say from where it is used."""
 
@@ -23,7 +24,7 @@ def follow_auth(bus: EventBus, callers: Callers, keys: SigningKeys, origins: Ori
         *_, noun, event, _version = fact.type.split(".")
         if noun == "signing-key":
             keys.look()
-        elif event not in _NEWS_ONLY:
+        elif noun != "guess" and event not in _NEWS_ONLY:
             callers.evict(*_concerned(noun, fact.data))
             if noun == "tenant" and not _OF_ORIGINS.isdisjoint(fact.data.get("changed", ())):
                 origins.look()

@@ -72,6 +72,8 @@ ROUTES = (
     Route("/api/v1/auth/login", AUTH, "open", None, alone=True),
     Route("/api/v1/auth/refresh", AUTH, "open", None, alone=True),
     Route("/api/v1/auth/logout", AUTH, "open", None, alone=True),
+    Route("/api/v1/auth/password/forgot", AUTH, "open", None, alone=True),
+    Route("/api/v1/auth/password/reset", AUTH, "open", None, alone=True),
     Route("/.well-known/jwks.json", AUTH, "open", None, alone=True),
     Route("/api/v1/auth/me", AUTH, "account", None, alone=True, changing="keys:manage"),
     # keys, the password, every session: who may change one of them has the account

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from auth_service.api.schemas.common import Answer, Body, Email, Password, Username
 
-__all__ = ["EmailChange", "PasswordChange", "RegisterBody", "UserAnswer"]
+__all__ = ["EmailChange", "RegisterBody", "UserAnswer"]
 
 
 class RegisterBody(Body):
@@ -16,11 +16,7 @@ class RegisterBody(Body):
 
 class EmailChange(Body):
     email: Email
-
-
-class PasswordChange(Body):
     current_password: Password
-    new_password: Password
 
 
 class UserAnswer(Answer):

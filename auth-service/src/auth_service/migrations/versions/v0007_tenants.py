@@ -6,7 +6,7 @@ from auth_service.adapters.isolation import definer, seen_by_functions
 from auth_service.migrations.versions.v0002_isolation import FUNCTIONS as BEFORE
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

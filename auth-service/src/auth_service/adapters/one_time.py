@@ -1,0 +1,41 @@
+"""Tokens that are used once in Postgres."""
+
+from dataclasses import asdict
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from auth_service.adapters.tables import one_time_token as _table
+from auth_service.domain.one_time import OneTimeToken, Purpose
+
+__all__ = ["PostgresOneTimeTokens"]
+
+_unused = _table.c.used_at.is_(None)
+
+
+class PostgresOneTimeTokens:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, token: OneTimeToken) -> None:
+        digest = {"token_sha256": token.token_sha256}
+        added = insert(_table).values(asdict(token)).on_conflict_do_update(index_elements=["id"], set_=digest, where=_unused)
+        await self._connection.execute(added)
+
+    async def newest(self, user_id: UUID, purpose: Purpose) -> OneTimeToken | None:
+        of_user = select(_table).where(_table.c.user_id == user_id, _table.c.purpose == purpose)
+        newest = of_user.order_by(_table.c.created_at.desc()).limit(1)
+        row = (await self._connection.execute(newest)).mappings().one_or_none()
+        return OneTimeToken(**row) if row is not None else None
+
+    async def use(self, token_id: UUID, now: datetime) -> bool:
+        good = (_table.c.id == token_id, _unused, _table.c.expires_at > now)
+        return (await self._connection.execute(update(_table).where(*good).values(used_at=now))).rowcount == 1
+
+    async def void(self, user_id: UUID, purpose: Purpose, now: datetime) -> None:
+        of_user = (_table.c.user_id == user_id, _table.c.purpose == purpose)
+        await self._connection.execute(delete(_table).where(*of_user, _table.c.expires_at <= now))
+        await self._connection.execute(update(_table).where(*of_user, _unused).values(used_at=now))

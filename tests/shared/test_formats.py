@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 import pytest
 from fastapi import Request
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.conditional import conditional
@@ -102,6 +102,7 @@ def test_a_field_sent_in_two_lines_is_one_list() -> None:
     assert requested_format(asking("application/json;q=0.1", CSV), None) == "csv"
 
 
+@example(";")
 @given(st.text(max_size=80))
 def test_no_accept_field_is_an_accident(accept: str) -> None:
     with suppress(NotAcceptable):

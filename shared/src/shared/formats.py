@@ -102,7 +102,7 @@ def negotiate(accept: str) -> Format:
 def _ranges(accept: str) -> Iterator[_Range]:
     """Members that are no media range, or weigh no weight, say nothing: they are passed over."""
     for member in _MEMBER.findall(accept):
-        media, *rest = (part.strip() for part in _PART.findall(member))
+        media, *rest = [part.strip() for part in _PART.findall(member)] or [""]
         type_, slash, subtype = media.lower().partition("/")
         pairs = (parameter.partition("=") for parameter in rest)
         parameters = {name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs}

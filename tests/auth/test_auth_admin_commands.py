@@ -106,6 +106,7 @@ async def test_a_user_is_changed_by_name_or_by_id(world: World, run: Run) -> Non
     assert shown["id"] == str(person.id)
     assert (await run("users", "enable", person.name))[0] == 0
     assert await world.is_alive(person.tokens["access_token"])
+    assert await run("users", "unlock", person.name) == (0, "")
     assert await run("users", "log-out", person.name) == (0, "")
     assert not await world.is_alive(person.tokens["access_token"])
 

@@ -133,13 +133,19 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
         "/api/v1/auth/refresh",
         "/api/v1/auth/register",
         "/api/v1/tenant",
+        "/api/v1/tenant/invitations",
+        "/api/v1/tenant/invitations/accept",
+        "/api/v1/tenant/invitations/{invitation_id}",
         "/api/v1/tenant/members",
         "/api/v1/tenant/members/{member_id}",
         "/internal/v1/origins",
         "/internal/v1/resolve",
     }
     body = document["components"]["schemas"]["RegisterBody"]
-    assert (set(body["properties"]), body["additionalProperties"]) == ({"username", "email", "password"}, False)
+    assert (set(body["properties"]), body["additionalProperties"]) == (
+        {"username", "email", "password", "invitation"},
+        False,
+    )
 
 
 def environment(**changes: str) -> dict[str, str]:

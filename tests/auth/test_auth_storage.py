@@ -232,6 +232,9 @@ async def everything_of_a_tenant(tx: PostgresTransaction, stored: Stored) -> Non
     assert await tx.tenants.count(tenant_id) == 1
     assert not await tx.tenants.has_other_owner(tenant_id, stored.user.id)
     assert await tx.tenants.join(tenant_id, stored.user.id, "owner")
+    assert await tx.one_time.count_invitations(tenant_id, since=NOW) == 0
+    await tx.one_time.void_invitations(tenant_id, "a@example.com", NOW, forget_before=NOW)
+    assert not await tx.one_time.use_invitation(new_id(), NOW)
 
 
 async def every_list(database: PostgresDatabase, stored: Stored) -> None:

@@ -31,6 +31,8 @@ from auth_service.api.dependencies import Services
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.guessing import PasswordGate
 from auth_service.domain.heads import HeadKeeper
+from auth_service.domain.invitations import LIFETIME as INVITATION_LIFETIME
+from auth_service.domain.invitations import InvitationRules, Invitations
 from auth_service.domain.keys import KeyService
 from auth_service.domain.likeness import keep_nobody_alike
 from auth_service.domain.mailing import Postman, email_changed, password_changed
@@ -74,7 +76,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     tokens = _tokens(settings, clock)
     ring = RingReader(database, tokens.use, clock)
     services = _services(settings, database, hasher, tokens, uses, signer, clock)
-    postman = _postman(settings, database, services.resets, shell.metrics, clock)
+    postman = _postman(settings, database, services, shell.metrics, clock)
 
     async def ring_changed(_fact: Fact | None = None) -> None:
         ring.changed()
@@ -156,6 +158,7 @@ def _services(
 ) -> Services:
     rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=settings.session_days))
     gate = gate_of(settings, database, hasher, clock)
+    invitations = InvitationRules(rules.refresh_key, settings.invite_url)
     resets = ResetRules(rules.refresh_key, timedelta(minutes=settings.reset_minutes), settings.reset_url)
     return Services(
         accounts=Accounts(database, hasher, gate, clock, new_id),
@@ -163,6 +166,7 @@ def _services(
         keys=KeyService(database, clock=clock, new_id=new_id, random=os.urandom),
         resets=Resets(database, hasher, gate, resets, clock=clock, new_id=new_id),
         resolver=Resolver(database, uses, clock),
+        invitations=Invitations(database, invitations, clock=clock, new_id=new_id),
         tenants=TenantService(database, clock=clock, new_id=new_id),
         all_tenants=TenantAdministration(database, clock=clock, new_id=new_id),
         trail=Trail(database.trail),
@@ -171,16 +175,22 @@ def _services(
     )
 
 
-def _postman(settings: Settings, database: PostgresDatabase, resets: Resets, metrics: Metrics, clock: Clock) -> Postman:
+def _postman(settings: Settings, database: PostgresDatabase, services: Services, metrics: Metrics, clock: Clock) -> Postman:
     counted = metrics.counter("kalpi_auth_mails", "Mails by what became of them", ("kind", "outcome"))
     return Postman(
         database,
         mailer_of(settings.mail_url.get_secret_value(), settings.mail_from, clock),
-        {"reset": resets.letter, "email_changed": email_changed, "password_changed": password_changed},
+        {
+            "reset": services.resets.letter,
+            "invite": services.invitations.letter,
+            "email_changed": email_changed,
+            "password_changed": password_changed,
+        },
         lambda kind, outcome: counted.labels(kind, outcome).inc(),
         posted=database.posted,
         kept_for={
             "reset": timedelta(minutes=settings.reset_minutes),
+            "invite": INVITATION_LIFETIME,
             "email_changed": _NOTICE_KEPT,
             "password_changed": _NOTICE_KEPT,
         },

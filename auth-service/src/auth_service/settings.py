@@ -50,7 +50,8 @@ class Settings(ServiceSettings):
     """`signing_key` is what every key of the ring is derived from (`auth_service.adapters.tokens`). `previous_signing_key` signs
     nothing, but its keys are published too: what was signed with it, or will be, is valid.
     `audit_key` signs heads of the audit chain: one for `audit_head_every` events, or after `audit_head_after_s` for fewer.
-    `mail_url` says where mail goes: to an SMTP server or into a folder. `reset_url` is a page that takes its token behind #.
+    `mail_url` says where mail goes: to an SMTP server or into a folder. `reset_url` and `invite_url` are pages that take a
+    token behind #.
 
     Argon2's parameters are RFC 9106's second recommendation (section 4), the one for where memory is shared: what a guess costs
     an attacker is 64 MiB and some 100 ms of a core, and so does a login here. So few are computed at a time (2 x 64 MiB), and no
@@ -70,6 +71,7 @@ class Settings(ServiceSettings):
     mail_from: Annotated[str, AfterValidator(_sender)] = "Kalpi <kalpi@localhost>"
     reset_minutes: int = Field(default=30, ge=5, le=1440)
     reset_url: str = ""
+    invite_url: str = ""
     session_days: int = Field(default=30, ge=1, le=365)
     argon2_time_cost: int = Field(default=3, ge=1)
     argon2_memory_kib: int = Field(default=64 * 1024, ge=8)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,3 +39,21 @@ class PostgresOneTimeTokens:
         of_user = (_table.c.user_id == user_id, _table.c.purpose == purpose)
         await self._connection.execute(delete(_table).where(*of_user, _table.c.expires_at <= now))
         await self._connection.execute(update(_table).where(*of_user, _unused).values(used_at=now))
+
+    async def count_invitations(self, tenant_id: UUID, *, since: datetime) -> int:
+        made = (*_invitations(tenant_id), _table.c.created_at > since)
+        return (await self._connection.execute(select(func.count()).select_from(_table).where(*made))).scalar_one()
+
+    async def void_invitations(self, tenant_id: UUID, email: str, now: datetime, *, forget_before: datetime) -> None:
+        of_tenant = _invitations(tenant_id)
+        await self._connection.execute(delete(_table).where(*of_tenant, _table.c.created_at <= forget_before))
+        same = func.lower(_table.c.email) == email.lower()
+        await self._connection.execute(update(_table).where(*of_tenant, same, _unused).values(used_at=now))
+
+    async def use_invitation(self, invitation_id: UUID, now: datetime) -> bool:
+        good = (_table.c.id == invitation_id, _table.c.purpose == "invite", _unused, _table.c.expires_at > now)
+        return (await self._connection.execute(update(_table).where(*good).values(used_at=now))).rowcount == 1
+
+
+def _invitations(tenant_id: UUID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return _table.c.tenant_id == tenant_id, _table.c.purpose == "invite"

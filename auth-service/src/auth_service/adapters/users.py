@@ -26,6 +26,9 @@ class PostgresUsers:
 
     async def add(self, tenant: Tenant, user: User) -> None:
         await self._connection.execute(insert(tables.tenant).values(_row(tenant)))
+        await self.add_member(user)
+
+    async def add_member(self, user: User) -> None:
         try:
             await self._connection.execute(insert(_table).values(_row(user)))
         except IntegrityError as error:

@@ -13,8 +13,8 @@ router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
 
 @router.post("/register", status_code=201, summary="Become a user")
 async def register(body: RegisterBody, domain: Domain, origin: From) -> UserAnswer:
-    """Of the tier `free`, always."""
-    user = await domain.accounts.register(NewUser(body.username, body.email, body.password), origin)
+    """Of the tier `free`, always. With an invitation, as a member of its tenant; else in a personal one."""
+    user = await domain.accounts.register(NewUser(body.username, body.email, body.password, invitation=body.invitation), origin)
     return UserAnswer.model_validate(user)
 
 

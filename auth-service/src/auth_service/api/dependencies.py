@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request, Response
 from auth_service.api.schemas.common import TIER_PATTERN
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.errors import SessionNeeded
+from auth_service.domain.invitations import Invitations
 from auth_service.domain.keys import KeyService
 from auth_service.domain.model import Credential, Origin, Owner
 from auth_service.domain.ports import AccountFilter
@@ -52,6 +53,7 @@ class Services:
     resets: Resets
     resolver: Resolver
     tenants: TenantService
+    invitations: Invitations
     all_tenants: TenantAdministration
     trail: Trail
     audit_public_key: str

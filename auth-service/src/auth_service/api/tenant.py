@@ -4,8 +4,17 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from auth_service.api.dependencies import After, Domain, From, Limit, Me
-from auth_service.api.schemas.tenants import MemberAnswer, MemberPage, OwnTenantAnswer, RoleChange, TenantChange
+from auth_service.api.dependencies import After, Domain, From, Limit, Me, MySession
+from auth_service.api.schemas.tenants import (
+    InvitationAccepted,
+    InvitationAnswer,
+    InvitationBody,
+    MemberAnswer,
+    MemberPage,
+    OwnTenantAnswer,
+    RoleChange,
+    TenantChange,
+)
 from shared.guard import require_scope
 
 __all__ = ["router"]
@@ -39,3 +48,22 @@ async def change_member(member_id: UUID, body: RoleChange, caller: Me, domain: D
 async def remove_member(member_id: UUID, caller: Me, domain: Domain, origin: From) -> None:
     """Who is removed has a personal tenant from then on, and keeps keys and sessions. Anybody may leave but the last owner."""
     await domain.tenants.remove(caller, member_id, origin)
+
+
+@router.post("/invitations", status_code=201, summary="Invite somebody by mail")
+async def invite(body: InvitationBody, caller: Me, domain: Domain, origin: From) -> InvitationAnswer:
+    """By owners and admins; owners are invited by owners. It works for a week, once, for this address alone, and ends those that
+    were sent to it before."""
+    return InvitationAnswer.model_validate(await domain.invitations.invite(caller, body.email, body.role, origin))
+
+
+@router.post("/invitations/accept", summary="Join the tenant you are invited to")
+async def accept(body: InvitationAccepted, caller: MySession, domain: Domain, origin: From) -> OwnTenantAnswer:
+    """With your keys and sessions. You leave the tenant you are in; an organisation's last owner may not (409). By a session, not
+    by a key."""
+    return OwnTenantAnswer.of(*await domain.invitations.accept(caller, body.token, origin))
+
+
+@router.delete("/invitations/{invitation_id}", status_code=204, summary="Take an invitation back")
+async def withdraw(invitation_id: UUID, caller: Me, domain: Domain, origin: From) -> None:
+    await domain.invitations.withdraw(caller, invitation_id, origin)

@@ -8,6 +8,7 @@ from uuid import UUID
 from auth_service.domain.auditing import Auditor
 from auth_service.domain.errors import NoSuchUser, WrongPassword
 from auth_service.domain.guessing import PasswordGate
+from auth_service.domain.guests import Guests
 from auth_service.domain.model import FREE, Mail, Origin, Owner, Tenant, User, UserEntry
 from auth_service.domain.passwords import accepted
 from auth_service.domain.ports import AccountFilter, Database, Hasher
@@ -28,6 +29,7 @@ class NewUser:
     password: str = field(repr=False)
     tier: str = FREE
     roles: tuple[str, ...] = ()
+    invitation: str | None = field(default=None, repr=False)
 
 
 class Accounts:
@@ -38,17 +40,19 @@ class Accounts:
         self._clock = clock
         self._new_id = new_id
         self._auditor = Auditor(new_id)
+        self._guests = Guests(database, self._auditor)
 
     async def register(self, new: NewUser, origin: Origin) -> User:
-        """The user and their tenant, or neither. AlreadyRegistered, TooManyAttempts, InvalidInput for an unfit password."""
+        """The user and their tenant, or neither; with an invitation, in the tenant that it is of. AlreadyRegistered,
+        InvitationRefused, TooManyMembers, TooManyAttempts, InvalidInput for an unfit password."""
         password = accepted(new.password)
         await self._gate.registration(origin)
+        invited = await self._guests.find(new.invitation, self._clock()) if new.invitation is not None else None
         hashed = await self._hasher.hash(password)
         now = self._clock()
-        tenant = Tenant(self._new_id(), new.username, now)
         user = User(
             id=self._new_id(),
-            tenant_id=tenant.id,
+            tenant_id=invited.tenant_id if invited is not None else self._new_id(),
             username=new.username,
             email=new.email,
             password_hash=hashed,
@@ -57,15 +61,19 @@ class Accounts:
             is_active=True,
             created_at=now,
             password_changed_at=now,
+            tenant_role=invited.role if invited is not None else "owner",
         )
-        async with self._database.transaction(tenant.id) as tx:
-            await tx.users.add(tenant, user)
+        async with self._database.transaction(user.tenant_id) as tx:
+            if invited is not None:
+                await self._guests.admit(tx, user, invited, origin, now)
+                await tx.users.add_member(user)
+            else:
+                tenant = Tenant(user.tenant_id, new.username, now)
+                await tx.users.add(tenant, user)
+                await tx.audit.record(self._auditor.event("tenant", "created", user, origin, now, after=tenant))
             if origin.client_ip is not None:
                 await tx.networks.know(user.owner, network_of(origin.client_ip), now, forget_before=now - KNOWN_FOR)
-            await tx.audit.record(
-                self._auditor.event("tenant", "created", user, origin, now, after=tenant),
-                self._auditor.event("user", "registered", user, origin, now, after=user),
-            )
+            await tx.audit.record(self._auditor.event("user", "registered", user, origin, now, after=user))
         return user
 
     async def get(self, owner: Owner) -> User:

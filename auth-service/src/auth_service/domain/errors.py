@@ -12,11 +12,13 @@ __all__ = [
     "BadKey",
     "BeyondCaller",
     "HashingBusy",
+    "InvitationRefused",
     "KeyHasEnded",
     "LastOwner",
     "MailRefused",
     "NoHeadYet",
     "NoSigningKey",
+    "NoSuchInvitation",
     "NoSuchKey",
     "NoSuchMember",
     "NoSuchTenant",
@@ -28,6 +30,7 @@ __all__ = [
     "RotationUnderWay",
     "SessionNeeded",
     "TooManyAttempts",
+    "TooManyInvitations",
     "TooManyKeys",
     "TooManyMembers",
     "WrongPassword",
@@ -69,6 +72,11 @@ class AlreadyMember(Conflict):
 class LastOwner(Conflict):
     def __init__(self) -> None:
         super().__init__("a tenant has at least one owner who is not disabled; make somebody else an owner first")
+
+
+class TooManyInvitations(Conflict):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a tenant invites at most {most} people in a week")
 
 
 class TooManyMembers(Conflict):
@@ -163,6 +171,18 @@ class NoSuchMember(NotFound):
 
     def __init__(self) -> None:
         super().__init__("no such member")
+
+
+class NoSuchInvitation(NotFound):
+    def __init__(self) -> None:
+        super().__init__("no such invitation (any more)")
+
+
+class InvitationRefused(NotFound):
+    """The same words for one that is unknown, used, withdrawn or expired, and for one to somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__("this invitation is not valid (any more), or was sent to another address")
 
 
 class NoSuchKey(NotFound):

@@ -38,7 +38,7 @@ FREE = "free"
 
 Network = IPv4Network | IPv6Network
 Quota = Literal["shared", "split"]
-MailKind = Literal["reset", "email_changed", "password_changed"]
+MailKind = Literal["reset", "email_changed", "password_changed", "invite"]
 TenantRole = Literal["owner", "admin", "member"]
 
 

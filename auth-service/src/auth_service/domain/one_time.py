@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from auth_service.domain.model import TenantRole
+
 __all__ = ["OneTimeToken", "Purpose", "digest", "token_of"]
 
 Purpose = Literal["reset", "invite"]
@@ -29,7 +31,7 @@ class OneTimeToken:
     token_sha256: str = field(repr=False)
     created_at: datetime
     expires_at: datetime
-    role: str | None = None
+    role: TenantRole | None = None
     used_at: datetime | None = None
 
     def is_good(self, purpose: Purpose, now: datetime) -> bool:

@@ -66,6 +66,9 @@ class Users(Protocol):
     async def add(self, tenant: Tenant, user: User) -> None:
         """AlreadyRegistered when the name or the address is taken, in any case of its letters."""
 
+    async def add_member(self, user: User) -> None:
+        """As `add`, into a tenant that is there."""
+
     async def by_id(self, user_id: UUID) -> User | None: ...
 
     async def lock(self, user_id: UUID) -> User | None:
@@ -171,6 +174,15 @@ class OneTimeTokens(Protocol):
 
     async def void(self, user_id: UUID, purpose: Purpose, now: datetime) -> None:
         """Every token of the user's that is not used yet; those that expired are forgotten."""
+
+    async def count_invitations(self, tenant_id: UUID, *, since: datetime) -> int:
+        """Made after `since`, used or not."""
+
+    async def void_invitations(self, tenant_id: UUID, email: str, now: datetime, *, forget_before: datetime) -> None:
+        """Those to this address that are not used yet; all that were made before `forget_before` are forgotten."""
+
+    async def use_invitation(self, invitation_id: UUID, now: datetime) -> bool:
+        """As `use`, and False for a token of another purpose."""
 
 
 class Mails(Protocol):

@@ -20,7 +20,7 @@ from auth_service.domain.ports import AccountFilter, Database, Transaction
 from shared.clock import Clock
 from shared.ids import IdFactory
 
-__all__ = ["NewTenant", "TenantAdministration", "TenantService", "check_may_appoint"]
+__all__ = ["NewTenant", "TenantAdministration", "TenantService", "check_manages", "check_may_appoint", "locked"]
 
 
 class TenantService:
@@ -46,8 +46,8 @@ class TenantService:
         """`changes` are new values of name or allowed_origins. RoleNeeded."""
         now = self._clock()
         async with self._database.transaction(caller.tenant_id) as tx:
-            before, user = await _locked(tx, caller)
-            _check_manages(user)
+            before, user = await locked(tx, caller)
+            check_manages(user)
             after = replace(before, **changes)
             if after != before:
                 await tx.tenants.save(after)
@@ -62,8 +62,8 @@ class TenantService:
         """RoleNeeded, NoSuchMember, LastOwner."""
         now = self._clock()
         async with self._database.transaction(caller.tenant_id) as tx:
-            _, user = await _locked(tx, caller)
-            _check_manages(user)
+            _, user = await locked(tx, caller)
+            check_manages(user)
             before = await _member(tx, member_id)
             check_may_appoint(user, before.tenant_role)
             check_may_appoint(user, role)
@@ -78,9 +78,9 @@ class TenantService:
         """The member, or the caller who leaves, has a personal tenant then. RoleNeeded, NoSuchMember, LastOwner."""
         now = self._clock()
         async with self._database.transaction(caller.tenant_id) as tx:
-            tenant, user = await _locked(tx, caller)
+            tenant, user = await locked(tx, caller)
             if member_id != user.id:
-                _check_manages(user)
+                check_manages(user)
             member = await _member(tx, member_id)
             if member_id != user.id:
                 check_may_appoint(user, member.tenant_role)
@@ -121,7 +121,7 @@ class TenantAdministration:
         now = self._clock()
         tenant = Tenant(self._new_id(), new.name, now, personal=False, tier=new.tier, quota=new.quota)
         async with self._database.transaction(source_id) as tx:
-            source, owner = await _locked(tx, Owner(source_id, new.owner_id))
+            source, owner = await locked(tx, Owner(source_id, new.owner_id))
             if not owner.is_active:
                 raise NoSuchUser
             await self._mover.leave(tx, source, owner, origin, now)
@@ -158,12 +158,13 @@ def check_may_appoint(user: User, role: TenantRole) -> None:
         raise RoleNeeded("owners")
 
 
-def _check_manages(user: User) -> None:
+def check_manages(user: User) -> None:
+    """RoleNeeded."""
     if user.tenant_role == "member":
         raise RoleNeeded("owners and administrators")
 
 
-async def _locked(tx: Transaction, caller: Owner) -> tuple[Tenant, User]:
+async def locked(tx: Transaction, caller: Owner) -> tuple[Tenant, User]:
     """The caller's tenant, in which nobody comes, goes or changes roles until the transaction ends; and the caller."""
     tenant = await tx.tenants.lock(caller.tenant_id)
     user = await tx.users.lock(caller.user_id)

@@ -1,7 +1,10 @@
 """Of registering and one's own account."""
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
+
+from pydantic import Field
 
 from auth_service.api.schemas.common import Answer, Body, Email, Password, Username
 
@@ -12,6 +15,9 @@ class RegisterBody(Body):
     username: Username
     email: Email
     password: Password
+    invitation: Annotated[
+        str | None, Field(max_length=256, repr=False, description="the token of a mail that invites this address into a tenant")
+    ] = None
 
 
 class EmailChange(Body):

@@ -7,13 +7,16 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, field_validator
 
-from auth_service.api.schemas.common import Answer, Body, Tier, page_of
+from auth_service.api.schemas.common import Answer, Body, Email, Tier, page_of
 from auth_service.domain.model import Member, Quota, Tenant, TenantEntry, TenantRole, User
 from auth_service.domain.web_origins import MOST_ORIGINS, web_origin
 
 __all__ = [
     "AdminTenantAnswer",
     "AdminTenantChange",
+    "InvitationAccepted",
+    "InvitationAnswer",
+    "InvitationBody",
     "MemberAnswer",
     "MemberPage",
     "NewTenantBody",
@@ -48,6 +51,22 @@ class TenantChange(Body):
 
 class RoleChange(Body):
     role: TenantRole
+
+
+class InvitationBody(Body):
+    email: Email
+    role: TenantRole = "member"
+
+
+class InvitationAccepted(Body):
+    token: Annotated[str, Field(max_length=256, repr=False)]
+
+
+class InvitationAnswer(Answer):
+    id: UUID
+    email: str
+    role: TenantRole
+    expires_at: datetime
 
 
 class NewTenantBody(Body):

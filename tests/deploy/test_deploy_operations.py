@@ -42,7 +42,7 @@ def test_the_env_is_private_and_never_replaced(env_folder: Path) -> None:
 def test_no_two_secrets_are_the_same_and_none_needs_quoting(environ: Mapping[str, str]) -> None:
     secrets = [value.rpartition(":")[2] for name, value in environ.items() if not name.endswith(("_URL", "_PROFILES"))]
     roles = [urlsplit(value).password for name, value in environ.items() if re.search("_DATABASE_(OWNER_)?URL$", name)]
-    assert (len(set(secrets)), len(set(roles)), set(secrets) & set(roles)) == (7, 4, set())
+    assert (len(set(secrets)), len(set(roles)), set(secrets) & set(roles)) == (7, 6, set())
     for value in environ.values():
         assert re.fullmatch(r"[\w:/@.,-]+", value)
 

@@ -161,7 +161,7 @@ def test_logs_shows_the_last_lines_and_names_what_there_is(running: Running) -> 
 def test_migrate_finds_the_database_of_the_running_stack(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     migrated = CliRunner().invoke(app, ["migrate", "--home", str(running.home)])
-    assert migrated.stdout == "auth: migrated\nindicator: migrated\n"
+    assert migrated.stdout == "auth: migrated\nindicator: migrated\nratelimit: migrated\n"
 
 
 def test_each_service_is_told_what_it_needs_and_no_secret_of_another(running: Running) -> None:
@@ -180,13 +180,14 @@ def test_each_service_is_told_what_it_needs_and_no_secret_of_another(running: Ru
     assert {environ["REDIS_URL"] for environ in environs.values()} == {urls["valkey"]}
     assert {environ["NATS_URL"] for environ in environs.values()} == {urls["nats"]}
     owners = {service for service, environ in environs.items() if "DATABASE_URL" in environ}
-    assert owners == {"auth-service", "indicator-service"}
+    assert owners == {"auth-service", "indicator-service", "ratelimit-service"}
     for service, environ in environs.items():
         text = json.dumps(environ)
         assert secrets.password("postgres") not in text
-        for role in ("auth_owner", "indicator_owner"):
+        for role in ("auth_owner", "indicator_owner", "ratelimit_owner"):
             assert secrets.password(role) not in text
-        for schema, owner in {"auth": "auth-service", "indicator": "indicator-service"}.items():
+        for schema in ("auth", "indicator", "ratelimit"):
+            owner = f"{schema}-service"
             assert (secrets.password(f"{schema}_app") in text) == (service == owner)
         assert (secrets.signing_key in text) == (service == "auth-service")
 

@@ -1,18 +1,15 @@
 """ratelimit-service: plans come into force whole or not at all, and use can be read."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from kalpi_local.servers import Valkey
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.app import NAME, create_app
 from ratelimit_service.domain.control import PlanControl
-from ratelimit_service.settings import Settings
 from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.events import EventBus
@@ -22,9 +19,10 @@ from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import PlanBook, PlanFileError, parse_plans
 from shared.settings import EX_CONFIG
 from shared.store import open_store
+from tests.ratelimit.conftest import MakeSettings
 from tests.support.asgi import running
 from tests.support.poll import until
-from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import headers_for, user
 
 SHIPPED = parse_plans(FilePlans(None).text())
 SMALL = """
@@ -32,22 +30,6 @@ anonymous_ip: {quota: 50}
 tiers:
   free: {limits: {day: 10}, entitlements: {indicators: [sma], history_days: 90, batch_series: 5}}
 """
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with open_store(redis_url) as redis:
-        yield redis
-
-
-def settings_of(redis_url: str, nats_url: str, path: Path | None = None) -> Settings:
-    return Settings(
-        principal_keys=SecretStr(PRINCIPAL_KEYS),
-        plans_path=path,
-        plans_look_s=0.02,
-        redis_url=SecretStr(redis_url),
-        nats_url=SecretStr(nats_url),
-    )
 
 
 def test_the_shipped_plans_are_those_of_the_contract() -> None:
@@ -105,19 +87,19 @@ def test_every_bad_rule_is_named_at_once() -> None:
 
 
 def test_the_service_does_not_start_on_an_unfit_file(
-    tmp_path: Path, redis_url: str, nats_url: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, settings_of: MakeSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plans = tmp_path / "plans.yaml"
     plans.write_text(SMALL.replace("day: 10", "day: 0"))
     for path in (plans, tmp_path / "missing.yaml"):
         with pytest.raises(SystemExit) as ended:
-            create_app(settings_of(redis_url, nats_url, path))
+            create_app(settings_of(path))
         assert ended.value.code == EX_CONFIG
     assert "tiers.free.limits.day" in capsys.readouterr().err
 
 
 async def test_a_changed_file_comes_into_force_and_an_unfit_one_does_not(
-    tmp_path: Path, redis: Redis, redis_url: str, nats_url: str
+    tmp_path: Path, redis: Redis, settings_of: MakeSettings, nats_url: str
 ) -> None:
     plans = tmp_path / "plans.yaml"
     plans.write_text(SMALL)
@@ -127,7 +109,7 @@ async def test_a_changed_file_comes_into_force_and_an_unfit_one_does_not(
         return watcher.book.tiers["free"].limits.day == expected
 
     async with (
-        running(create_app(settings_of(redis_url, nats_url, plans))),
+        running(create_app(settings_of(plans))),
         EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus,
     ):
         await watcher.start(bus)
@@ -190,11 +172,11 @@ async def test_plans_are_published_until_they_are_and_again_when_they_are_lost(t
     assert len(store.versions) == 2
 
 
-async def test_use_is_read_and_looking_costs_nothing(redis: Redis, redis_url: str, nats_url: str) -> None:
+async def test_use_is_read_and_looking_costs_nothing(redis: Redis, settings_of: MakeSettings) -> None:
     caller = user("pro")
     subject = f"user:{caller.user_id}"
     limiter = Limiter(redis)
-    async with running(create_app(settings_of(redis_url, nats_url)), headers_for(caller, NAME)) as client:
+    async with running(create_app(settings_of()), headers_for(caller, NAME)) as client:
         assert await redis.exists(PLANS_KEY)
         for _ in range(3):
             await limiter.decide(policies_of(SHIPPED.tiers["pro"].limits, subject))
@@ -209,9 +191,9 @@ async def test_use_is_read_and_looking_costs_nothing(redis: Redis, redis_url: st
         assert (await client.get("/api/v1/usage", headers=nobody)).status_code == 403
 
 
-async def test_use_is_that_of_whom_it_is_shared_with(redis: Redis, redis_url: str, nats_url: str) -> None:
+async def test_use_is_that_of_whom_it_is_shared_with(redis: Redis, settings_of: MakeSettings) -> None:
     limiter, limits = Limiter(redis), SHIPPED.tiers["pro"].limits
-    async with running(create_app(settings_of(redis_url, nats_url))) as client:
+    async with running(create_app(settings_of())) as client:
         for quota, members, subject, shown in (
             ("shared", None, "tenant:{0.tenant_id}", ("tenant", 500, 1, 10)),
             ("split", 3, "user:{0.user_id}", ("user", 166, 1, 3)),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
+from ratelimit_service.adapters.postgres import PostgresDatabase
 from ratelimit_service.api import routes
 from ratelimit_service.domain.control import PlanControl
 from ratelimit_service.settings import Settings
@@ -25,6 +26,7 @@ from shared.tasks import end_task
 __all__ = ["NAME", "create_app"]
 
 NAME = "ratelimit-service"
+_POSTGRES_S = 2.0
 _log = get_logger("plans")
 
 
@@ -33,12 +35,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     shell = Shell.of(NAME, settings)
     redis = open_store(settings.redis_url.get_secret_value())
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
+    url = settings.database_url.get_secret_value()
+    database = PostgresDatabase(url, service=NAME, pool_size=settings.pool_size, within_s=_POSTGRES_S)
     published = PublishedPlans(redis, bus)
     control = _control_of(FilePlans(settings.plans_path), published)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with redis, bus:
+        async with redis, bus, database:
             await published.declare()
             app.state.control = control
             app.state.limiter = Limiter(redis)
@@ -50,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def store() -> None:
         await published.is_kept()
 
-    checks = {"nats": bus.check, "redis": store}
+    checks = {"nats": bus.check, "redis": store, "postgres": database.check}
     return service_app(shell, lifespan=lifespan, routers=[routes.public], checks=checks)
 
 

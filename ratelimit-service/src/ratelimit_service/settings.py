@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shared.settings import NatsUrl, Port, RedisUrl, ServiceSettings, service_config
+from shared.settings import NatsUrl, Port, PostgresUrl, RedisUrl, ServiceSettings, service_config
 
 __all__ = ["Settings"]
 
@@ -14,5 +14,7 @@ class Settings(ServiceSettings):
     port: Port = 8084
     plans_path: Path | None = None
     plans_look_s: float = Field(default=1.0, gt=0)
+    pool_size: int = Field(default=5, ge=1)
+    database_url: PostgresUrl = Field(validation_alias="DATABASE_URL")
     redis_url: RedisUrl = Field(validation_alias="REDIS_URL")
     nats_url: NatsUrl = Field(validation_alias="NATS_URL")

@@ -13,7 +13,7 @@ __all__ = ["DEMO_USERS", "Secrets"]
 
 DEMO_USERS = ("demo-free", "demo-pro", "demo-premium", "demo-enterprise", "demo-admin")
 _KEYS = ("signing_key", "refresh_key", "audit_key")
-_ROLES = ("auth_owner", "auth_app", "indicator_owner", "indicator_app")
+_ROLES = ("auth_owner", "auth_app", "indicator_owner", "indicator_app", "ratelimit_owner", "ratelimit_app")
 _PASSWORDS = ("postgres", "valkey", "nats", *_ROLES, *DEMO_USERS)
 
 

@@ -48,7 +48,7 @@ class Service:
 
 AUTH = Service("auth-service", "auth_service", "AUTH", 8081, schema="auth")
 DATA = Service("data-service", "data_service", "DATA", 8082)
-RATELIMIT = Service("ratelimit-service", "ratelimit_service", "RATELIMIT", 8084)
+RATELIMIT = Service("ratelimit-service", "ratelimit_service", "RATELIMIT", 8084, schema="ratelimit")
 INDICATOR = Service("indicator-service", "indicator_service", "INDICATOR", 8083, schema="indicator")
 GATEWAY = Service("gateway", "gateway", "GATEWAY", 8080)
 SERVICES = (AUTH, DATA, RATELIMIT, INDICATOR, GATEWAY)

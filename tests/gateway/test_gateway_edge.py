@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.api import edge, exchange
+from gateway.api import exchange, forwarding
 from gateway.app import create_app
 from shared.api_keys import digest
 from shared.events import EventBus
@@ -349,7 +349,7 @@ async def test_a_large_answer_is_streamed_whole(gateway: httpx.AsyncClient, orig
 async def test_a_client_that_does_not_read_holds_no_connection_to_a_service(
     origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge, "_PIECE_S", 0.2)
+    monkeypatch.setattr(forwarding, "_PIECE_S", 0.2)
     headers, _ = origin.new_person("tiny")
     sent = 0
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from shared import server as server_module
+from shared.at_once import AtOnce, Fields, Peer
 from shared.settings import EX_CONFIG
 from tests.support.http_server import serving
 from tests.support.poll import until
@@ -171,6 +173,109 @@ async def test_a_kept_alive_connection_serves_many_requests(address: tuple[str, 
         writer.write(request)
         assert b"hello" in await asyncio.wait_for(reader.readuntil(b"hello"), 10)
     writer.close()
+
+
+class AtOnceApp:
+    """Answers `/at-once` so, and says of the rest by which way it came; of `/fails` nothing can be said at once."""
+
+    def __init__(self) -> None:
+        self.state = SimpleNamespace(at_once=self.answer)
+        self.asked: list[tuple[bytes, Fields]] = []
+        self.body = b"at once"
+
+    def answer(self, target: bytes, headers: Fields, _peer: Peer) -> AtOnce | None:
+        self.asked.append((target, headers))
+        if target == b"/fails":
+            raise ValueError("a mistake")
+        lines = b"content-length: %d\r\n" % len(self.body)
+        return AtOnce(200, lines, self.body) if target == b"/at-once" else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            while (await receive()).get("more_body"):
+                pass
+            await PlainTextResponse("by messages")(scope, receive, send)
+
+
+def get(target: str, more: str = "", method: str = "GET", version: str = "1.1") -> bytes:
+    return f"{method} {target} HTTP/{version}\r\nHost: x\r\n{more}\r\n".encode()
+
+
+@pytest.fixture
+async def at_once() -> AsyncIterator[tuple[AtOnceApp, tuple[str, int]]]:
+    app = AtOnceApp()
+    async with serving(app) as url:
+        yield app, ("127.0.0.1", httpx.URL(url).port or 0)
+
+
+async def test_what_can_be_answered_at_once_is_and_the_rest_goes_by_messages(
+    at_once: tuple[AtOnceApp, tuple[str, int]],
+) -> None:
+    app, address = at_once
+    reader, writer = await asyncio.open_connection(*address)
+    for target, body in (
+        ("/at-once", b"at once"),
+        ("/other", b"by messages"),
+        ("/fails", b"by messages"),
+        ("/at-once", b"at once"),
+    ):
+        writer.write(get(target, "X-Name: Value\r\n"))
+        received = await asyncio.wait_for(reader.readuntil(body), 10)
+        assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert app.asked[0] == (b"/at-once", [(b"host", b"x"), (b"x-name", b"Value")])
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        get("/at-once", method="POST"),
+        get("/at-once", method="HEAD"),
+        get("/at-once", "Connection: close\r\n"),
+        get("/at-once", "Connection: keep-alive\r\n", version="1.0"),
+        get("/at-once", "Content-Length: 3\r\n") + b"abc",
+        get("/at-once", "Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n",
+        get("/at-once", "Expect: 100-continue\r\nContent-Length: 0\r\n"),
+        get("/at-once", "Connection: upgrade\r\nUpgrade: h2c\r\n"),
+        get("/at-once", "Host: y\r\n"),
+        get("/at-once", "X: y\r\n" * 100),
+    ],
+)
+async def test_only_a_plain_get_is_answered_at_once(at_once: tuple[AtOnceApp, tuple[str, int]], request_bytes: bytes) -> None:
+    app, address = at_once
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(request_bytes)
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert not app.asked
+    writer.close()
+
+
+async def test_requests_sent_together_are_answered_in_their_order(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:
+    _, address = at_once
+    reader, writer = await asyncio.open_connection(*address)
+    # the first is answered at once, and what stands behind the second has to wait for it
+    writer.write(b"".join(map(get, ["/at-once", "/other", "/at-once", "/at-once"])))
+    assert (await asyncio.wait_for(reader.readuntil(b"at once"), 10)).count(b"HTTP/1.1") == 1
+    for _ in range(3):
+        assert (await asyncio.wait_for(reader.readuntil(b"by messages"), 10)).count(b"HTTP/1.1") == 1
+    writer.write(get("/at-once"))
+    assert (await asyncio.wait_for(reader.readuntil(b"at once"), 10)).count(b"HTTP/1.1") == 1
+    writer.close()
+
+
+async def test_a_client_that_does_not_read_is_not_answered_without_end(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:
+    app, address = at_once
+    app.body = bytes(1 << 20)
+    _reader, writer = await asyncio.open_connection(*address, limit=1024)
+    requests = 200
+    writer.write(get("/at-once") * requests)
+
+    async def noticed() -> bool:
+        return bool(app.asked)
+
+    await until(noticed, what="the first requests")
+    assert len(app.asked) < 20, "the rest waits until somebody reads"
+    writer.transport.abort()
 
 
 SCRIPT = """

@@ -1,19 +1,24 @@
 """The wiring of the gateway."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from gateway.adapters.answers import RedisAnswers
 from gateway.adapters.auth_client import AuthClient
 from gateway.adapters.facts import MarketFacts, follow_auth
 from gateway.adapters.metrics_server import serving_metrics
+from gateway.adapters.request_metrics import RequestMetrics
 from gateway.adapters.upstreams import Upstreams
 from gateway.api import pages
+from gateway.api.answers import CommonFields, ReadyAnswer
 from gateway.api.edge import Edge
+from gateway.api.forwarding import Forwarding
+from gateway.api.hits import Hits
+from gateway.api.reading import Reading
 from gateway.domain.admission import Admission
 from gateway.domain.caching import AnswerCache
 from gateway.domain.callers import Callers
@@ -66,18 +71,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     origins = Origins(auth)
     callers = Callers(auth, TokenVerifier(keys, shell.clock), shell.clock)
     admission = Admission(Limiter(redis), plans, new_id)
+    common = CommonFields(settings.hsts_s)
+    cache: AnswerCache[ReadyAnswer] = AnswerCache(market, settings.cache_mb << 20, time.monotonic)
+    forwarding = Forwarding(upstreams, shell.signer, settings.max_body_bytes)
+    reading = Reading(cache, forwarding, common, 2 * settings.upstream_timeout_s)
+    record = RequestMetrics(shell.metrics, cache.counts)
+    hits = Hits(callers, admission, reading, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
         Edge,
         name=NAME,
         callers=callers,
         origins=origins,
         admission=admission,
-        cache=AnswerCache(RedisAnswers(redis, shell.metrics), market),
-        upstreams=upstreams,
-        signer=shell.signer,
-        max_body_bytes=settings.max_body_bytes,
+        reading=reading,
+        forwarding=forwarding,
+        common=common,
         held_body_bytes=settings.held_body_mb << 20,
         trusted_proxies=settings.trusted_proxies,
+        telemetry=shell.telemetry,
+        record=record,
+        clock=shell.clock,
+        log_hits=settings.log_hits,
     )
 
     @asynccontextmanager
@@ -85,14 +99,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with redis, bus, clients[AUTH], clients[DATA], clients[INDICATOR], clients[RATELIMIT], upstreams:
             with serving_metrics(shell.metrics, settings.host, settings.metrics_port):
                 await plans.start(bus)
-                market.follow(bus)
+                market.follow(bus, cache.evict)
                 follow_auth(bus, callers, keys, origins)
                 await keys.refresh()
                 tasks = [asyncio.create_task(work) for work in (admission.keep_slots(), keys.run(), origins.run())]
                 for task in tasks:
                     task.add_done_callback(log_failure)
                 yield
-                await asyncio.gather(*map(end_task, tasks))
+                await asyncio.gather(*map(end_task, tasks), reading.flights.close())
 
     async def store() -> None:
         await redis.ping()
@@ -101,4 +115,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     checks |= {service: client.check_all for service, client in clients.items()}
     app = edge_app(shell, lifespan=lifespan, routers=[pages.router], checks=checks, edge=edge)
     pages.mount_assets(app)
+    if not shell.telemetry.exports and not settings.log_hits:  # a span or a line for each takes the long way
+        app.state.at_once = hits.answer
     return app

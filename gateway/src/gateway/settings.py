@@ -15,6 +15,9 @@ class Settings(ServiceSettings):
     """`upstream_timeout_s` is the longest wait for the next bytes of a service; `max_body_bytes` what a client may send
     where its route says nothing else, `held_body_mb` what all bodies together may take while they are held.
 
+    `cache_mb` is what answers that are kept may take. `hsts_s` is for how long browsers are told to come by TLS alone: 0 says
+    nothing of it. `log_hits` writes a line for each answer from the cache, too, at a third of the speed.
+
     `trusted_proxies` are the networks whose X-Forwarded-For is believed.
     """
 
@@ -28,6 +31,9 @@ class Settings(ServiceSettings):
     upstream_timeout_s: float = Field(default=2.0, gt=0)
     max_body_bytes: int = Field(default=1 << 20, ge=0)
     held_body_mb: int = Field(default=64, ge=1)
+    cache_mb: int = Field(default=128, ge=0)
+    hsts_s: int = Field(default=0, ge=0)
+    log_hits: bool = False
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_list)] = ()
     redis_url: RedisUrl = Field(validation_alias="REDIS_URL")
     nats_url: NatsUrl = Field(validation_alias="NATS_URL")

@@ -3,7 +3,7 @@
 import re
 from contextvars import ContextVar
 
-from shared.ids import new_id
+from shared.ids import new_id_text
 
 __all__ = ["REQUEST_ID", "current_request_id", "sane_request_id"]
 
@@ -19,4 +19,4 @@ def sane_request_id(sent: bytes | None) -> str:
     """The client's own request id where it is 1–128 unreserved characters (RFC 3986, section 2.3), else a new one."""
     if sent is not None and _SANE.fullmatch(sent):
         return sent.decode("ascii")
-    return str(new_id())
+    return new_id_text()

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.context import REQUEST_ID, sane_request_id
 from shared.logging import get_logger
 from shared.metrics import Metrics
-from shared.problems import MEDIA_TYPE, problem_body
+from shared.problems import internal_error
 from shared.telemetry import Telemetry, extract_context
 
 __all__ = ["RequestMiddleware"]
@@ -46,7 +46,7 @@ class RequestMiddleware:
                 except Exception:  # noqa: BLE001 - the boundary
                     # Nothing above can answer the client, and the traceback belongs in the log, not in the body.
                     _log.exception("unhandled error", path=scope["path"])
-                    await exchange.send_internal_error(scope["path"])
+                    await exchange.send_internal_error(scope, receive)
                 route = _route_of(scope)
                 span.update_name(f"{scope['method']} {route}")
                 span.set_attributes(
@@ -87,14 +87,12 @@ class _Exchange:
             message = {**message, "headers": [*kept, self._id_header]}
         await self._send(message)
 
-    async def send_internal_error(self, path: str) -> None:
+    async def send_internal_error(self, scope: Scope, receive: Receive) -> None:
         self.status = 500
         if self._started:
             return
-        body = problem_body(500, "internal", "Internal error", "an unexpected error; it has been logged", instance=path)
-        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        response = internal_error(scope["path"])
+        await response(scope, receive, self.send)
 
 
 def _text(value: bytes | None) -> str | None:

@@ -14,7 +14,15 @@ from starlette.responses import Response
 from shared.context import current_request_id
 from shared.errors import InvalidInput, KalpiError
 
-__all__ = ["PROBLEM_RESPONSES", "Problem", "install_problem_handlers", "problem_body", "problem_document", "problem_response"]
+__all__ = [
+    "PROBLEM_RESPONSES",
+    "Problem",
+    "install_problem_handlers",
+    "internal_error",
+    "problem_body",
+    "problem_document",
+    "problem_response",
+]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -65,6 +73,12 @@ def _document(
 def problem_response(error: KalpiError, instance: str) -> Response:
     body = problem_body(error.status, error.slug, error.title, error.detail, instance=instance, members=error.members)
     return Response(body, error.status, headers=dict(error.headers), media_type=MEDIA_TYPE)
+
+
+def internal_error(instance: str) -> Response:
+    """What is said of an error that nobody expected."""
+    body = problem_body(500, "internal", "Internal error", "an unexpected error; it has been logged", instance=instance)
+    return Response(body, 500, media_type=MEDIA_TYPE)
 
 
 def install_problem_handlers(app: FastAPI) -> None:

@@ -55,19 +55,27 @@ def service_app(shell: Shell, *, lifespan: Lifespan, routers: Sequence[APIRouter
 
     `lifespan` opens the service's resources; the app is ready once it has, until it is told to stop.
     """
-    guard = Middleware(Guard, verifier=shell.verifier)
-    return _app(shell, lifespan, [_metrics_router(shell.metrics), *routers], checks, guard)
+    layers = [_requests(shell), Middleware(Guard, verifier=shell.verifier)]
+    return _app(shell, lifespan, [_metrics_router(shell.metrics), *routers], checks, layers)
 
 
 def edge_app(
     shell: Shell, *, lifespan: Lifespan, routers: Sequence[APIRouter], checks: Mapping[str, Check], edge: Middleware
 ) -> FastAPI:
     """The gateway: `edge` takes what is the services' to answer; metrics are served elsewhere, for clients come here."""
-    return _app(shell, lifespan, routers, checks, edge)
+    return _app(shell, lifespan, routers, checks, [edge, _requests(shell)])
+
+
+def _requests(shell: Shell) -> Middleware:
+    return Middleware(RequestMiddleware, telemetry=shell.telemetry, metrics=shell.metrics)
 
 
 def _app(
-    shell: Shell, lifespan: Lifespan, routers: Sequence[APIRouter], checks: Mapping[str, Check], first: Middleware
+    shell: Shell,
+    lifespan: Lifespan,
+    routers: Sequence[APIRouter],
+    checks: Mapping[str, Check],
+    layers: Sequence[Middleware],
 ) -> FastAPI:
 
     @asynccontextmanager
@@ -89,11 +97,7 @@ def _app(
         redoc_url=None,
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # RequestMiddleware's part
-        middleware=[
-            Middleware(RequestMiddleware, telemetry=shell.telemetry, metrics=shell.metrics),
-            first,
-            Middleware(AnswerDirectly, routers=routers),
-        ],
+        middleware=[*layers, Middleware(AnswerDirectly, routers=routers)],
     )
     app.state.readiness = shell.readiness
     app.state.shell = shell

@@ -19,6 +19,7 @@ class Telemetry:
 
     def __init__(self, service: str, endpoint: str) -> None:
         self._provider = _exporting(service, endpoint) if endpoint else None
+        self.exports = self._provider is not None
         self.tracer: Tracer = self._provider.get_tracer("kalpi") if self._provider else _HandingOn()
 
     def shutdown(self) -> None:

@@ -1,7 +1,7 @@
 """The facts a gateway follows: who is no longer what was resolved, that tokens have new keys, from where tenants are
 used, and which bars are the newest."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.domain.callers import Callers
@@ -48,7 +48,10 @@ class MarketFacts:
 
     def __init__(self) -> None:
         self._newest: dict[str, str] = {}
+        self._moved: dict[str, int] = {}
+        self._gap = 0
         self._follower: Follower | None = None
+        self.moves = 0
 
     @property
     def current(self) -> bool:
@@ -57,13 +60,24 @@ class MarketFacts:
     def newest(self, symbol: str) -> str | None:
         return self._newest.get(symbol)
 
-    def follow(self, bus: EventBus) -> None:
+    def moved(self, symbol: str) -> int:
+        return self._moved.get(symbol, self._gap)
+
+    def follow(self, bus: EventBus, on_symbol: Callable[[str], None]) -> None:
+        """`on_symbol` is told whose bars have changed, once their version is known."""
+
+        async def on_fact(fact: Fact) -> None:
+            symbol = str(fact.data["symbol"])
+            self.moves += 1
+            self._newest[symbol], self._moved[symbol] = str(fact.data["data_version"]), self.moves
+            on_symbol(symbol)
+
         self._follower = bus.follow(
-            MARKET_STREAM, [BARS_SUBJECTS], self._on_fact, on_gap=self._on_gap, deliver=DeliverPolicy.LAST_PER_SUBJECT
+            MARKET_STREAM, [BARS_SUBJECTS], on_fact, on_gap=self._on_gap, deliver=DeliverPolicy.LAST_PER_SUBJECT
         )
 
-    async def _on_fact(self, fact: Fact) -> None:
-        self._newest[str(fact.data["symbol"])] = str(fact.data["data_version"])
-
     async def _on_gap(self) -> None:
+        self.moves += 1
+        self._gap = self.moves
         self._newest.clear()
+        self._moved.clear()

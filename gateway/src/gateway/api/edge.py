@@ -1,47 +1,49 @@
 """The data plane: raw ASGI in front of the gateway's own few pages.
 
 from which page? → authenticate → may it, from here? → look in the cache → limit → answer, or forward with a signed principal.
-A request that is refused has cost nothing.
+A request that is refused has cost nothing. Whatever becomes of a request, its record is the last that is heard of it.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
+from datetime import datetime
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from opentelemetry.trace import SpanKind, use_span
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.adapters.answers import LONGEST
-from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
+from gateway.adapters.upstreams import BrokenAnswer, Outgoing
 from gateway.api import cors
+from gateway.api.answers import CommonFields
 from gateway.api.exchange import Exchange
+from gateway.api.forwarding import Forwarding
+from gateway.api.reading import Reading
 from gateway.domain.addresses import Network
 from gateway.domain.admission import Admission
 from gateway.domain.bodies import SMALL, BodyRoom, HeldBody
-from gateway.domain.caching import SURROGATE_KEY, AnswerCache, cache_key
 from gateway.domain.callers import Callers
 from gateway.domain.credentials import credential_of
 from gateway.domain.errors import NotFromHere
 from gateway.domain.origins import Origins
 from gateway.domain.permission import check_permission
-from gateway.domain.ports import Answer
+from gateway.domain.requests import NOBODY, Recorder, RequestRecord, named_in, session_kind
 from gateway.domain.routing import Route, route_of
-from shared.conditional import etag_matches
-from shared.context import current_request_id
+from shared.clock import Clock
+from shared.context import REQUEST_ID
 from shared.errors import KalpiError, Unauthenticated
 from shared.limits.batches import day_cost, series_in
 from shared.limits.fields import ratelimit_fields
-from shared.limits.plans import Entitlements, Plan
+from shared.limits.plans import Plan
+from shared.limits.sharing import subject_of
 from shared.logging import get_logger
-from shared.principal import HEADER, EnvelopeSigner, Principal
-from shared.problems import problem_response
+from shared.principal import Principal
+from shared.problems import internal_error, problem_response
+from shared.telemetry import Telemetry, extract_context
 
 __all__ = ["Edge"]
 
-_PIECE_S = 30.0
-"""How long a client may take to read 64 KiB; one that takes longer would hold a connection to a service."""
-
 _log = get_logger("edge")
-_HANDED_ON = ("accept", "content-type")
-"""All of a client's headers that a service sees; who the client is, it learns from the signed principal alone."""
+_requests = get_logger("request")
 
 
 class Edge:
@@ -55,35 +57,84 @@ class Edge:
         callers: Callers,
         origins: Origins,
         admission: Admission,
-        cache: AnswerCache,
-        upstreams: Upstreams,
-        signer: EnvelopeSigner,
-        max_body_bytes: int,
+        reading: Reading,
+        forwarding: Forwarding,
+        common: CommonFields,
         held_body_bytes: int,
         trusted_proxies: Sequence[Network],
+        telemetry: Telemetry,
+        record: Recorder,
+        clock: Clock,
+        log_hits: bool,
     ) -> None:
         self._app = app
         self._nobody = Principal.service(name)
         self._callers = callers
         self._origins = origins
         self._admission = admission
-        self._cache = cache
-        self._upstreams = upstreams
-        self._signer = signer
-        self._max_body_bytes = max_body_bytes
+        self._reading = reading
+        self._forwarding = forwarding
+        self._common = common
         self._room = BodyRoom(held_body_bytes)
         self._counting = asyncio.Lock()
         self._trusted_proxies = trusted_proxies
+        self._tracer = telemetry.tracer
+        self._record = record
+        self._clock = clock
+        self._log_hits = log_hits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = route_of(scope["raw_path"]) if scope["type"] == "http" else None
         if route is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._dressed(send) if scope["type"] == "http" else send)
             return
-        scope.setdefault("state", {})["route"] = route.path
-        exchange = Exchange(scope, receive, send, self._trusted_proxies)
+        at, began = self._clock(), time.perf_counter()
+        exchange = Exchange(scope, receive, send, self._common, self._trusted_proxies)
+        token = REQUEST_ID.set(exchange.request_id)
+        try:
+            await self._traced(route, exchange)
+        finally:
+            seconds = time.perf_counter() - began
+            self._log(exchange, seconds)
+            self._record(_record_of(route, exchange, at, seconds))
+            REQUEST_ID.reset(token)
+
+    def _log(self, exchange: Exchange, seconds: float) -> None:
+        """A line for each request but for hits, of which there are too many: their record says as much."""
+        is_quiet = exchange.cache == "hit" and exchange.status < 400 and not self._log_hits
+        level = _requests.debug if is_quiet else _requests.info
+        level(
+            "request",
+            method=exchange.scope["method"],
+            path=exchange.path,
+            status=exchange.status,
+            ms=round(seconds * 1000, 2),
+        )
+
+    def _dressed(self, send: Send) -> Send:
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": self._common.complete(list(message.get("headers", ())))}
+            await send(message)
+
+        return dressed
+
+    async def _traced(self, route: Route, exchange: Exchange) -> None:
+        scope = exchange.scope
+        parent = extract_context(exchange.text(b"traceparent"), exchange.text(b"tracestate"))
+        name = f"{scope['method']} {route.path}"
+        with use_span(self._tracer.start_span(name, parent, SpanKind.SERVER), end_on_exit=True) as span:
+            await self._answer(route, exchange)
+            span.set_attributes(
+                {
+                    "http.request.method": scope["method"],
+                    "http.route": route.path,
+                    "http.response.status_code": exchange.status,
+                }
+            )
+
+    async def _answer(self, route: Route, exchange: Exchange) -> None:
         held = HeldBody(self._room)
-        exchange.add(cors.VARY)
         try:
             page = cors.asking_page(exchange)
             if page is not None:
@@ -94,37 +145,67 @@ class Edge:
             else:
                 await self._serve(route, exchange, held, page)
         except KalpiError as error:
-            await problem_response(error, exchange.path)(scope, receive, exchange.send)
+            await problem_response(error, exchange.path)(exchange.scope, exchange.receive, exchange.send)
         except BrokenAnswer as error:
             # nothing more can be said to the client: the server closes a connection whose answer was not completed
             _log.warning("answer broken off", path=exchange.path, why=str(error))
+        except Exception:  # noqa: BLE001 - the boundary
+            # nothing above can answer the client, and the traceback belongs in the log, not in the body
+            _log.exception("unhandled error", path=exchange.path)
+            if not exchange.started:
+                await internal_error(exchange.path)(exchange.scope, exchange.receive, exchange.send)
         finally:
             held.give_back()
 
     async def _serve(self, route: Route, exchange: Exchange, held: HeldBody, page: str | None) -> None:
         if route.access == "open":
             await self._admission.anonymous(exchange.client_ip)
-            await self._forward(route, exchange, await self._outgoing(route, exchange, held, self._nobody, None))
+            request = await self._forwarding.outgoing(route, exchange, held, self._nobody, None)
+            await self._forwarding.forward(route, exchange, request)
             return
         principal = await self._authenticate(route, exchange, page)
         held.account = principal.account
         plan = self._admission.plan_of(principal)
         if route.access == "data" and exchange.method != "GET":
-            # its slot first: what waits for a body, or counts in it, is one of the requests that a caller may have at a time
-            async with self._admission.slot(principal, plan):
-                request = await self._outgoing(route, exchange, held, principal, plan.entitlements)
-                day_cost = await self._cost_of(request, plan) if route.batch and exchange.method == "POST" else 1
-                await self._spend(exchange, principal, plan, day_cost)
-                await self._forward(route, exchange, request)
+            await self._compute(route, exchange, held, principal, plan)
             return
-        request = await self._outgoing(route, exchange, held, principal, plan.entitlements)
+        if route.access == "data" and not route.is_free(exchange.query):
+            await self._read(route, exchange, await self._forwarding.body(route, exchange, held), principal, plan)
+            return
+        request = await self._forwarding.outgoing(route, exchange, held, principal, plan.entitlements)
         if route.access == "account":
-            await self._forward(route, exchange, request)
-        elif route.is_free(exchange.query):
-            async with self._admission.slot(principal, plan):
-                await self._forward(route, exchange, request)
+            await self._forwarding.forward(route, exchange, request)
         else:
-            await self._read(route, exchange, request, principal, plan)
+            async with self._admission.slot(principal, plan):
+                await self._forwarding.forward(route, exchange, request)
+
+    async def _authenticate(self, route: Route, exchange: Exchange, page: str | None) -> Principal:
+        """Unauthenticated; Forbidden where the credential is not for this route, this address or this web page."""
+        try:
+            keys, bearers = exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization")
+            credential = credential_of(keys, bearers)
+            identity = self._callers.identify(credential)
+            caller = self._callers.known(identity)
+            if caller is None:
+                await self._admission.check_address(exchange.client_ip)
+                caller = await self._callers.resolve(identity)
+            exchange.principal = caller.principal
+            if page is not None:
+                cors.hold_to_tenant(exchange, page, caller)
+            check_permission(caller, exchange.client_ip, route.scope_for(exchange.method))
+        except (Unauthenticated, NotFromHere):
+            await self._admission.anonymous(exchange.client_ip)
+            raise
+        self._callers.remember((b"x-api-key", keys[0]) if keys else (b"authorization", bearers[0]), credential, identity)
+        return caller.principal
+
+    async def _compute(self, route: Route, exchange: Exchange, held: HeldBody, principal: Principal, plan: Plan) -> None:
+        # its slot first: what waits for a body, or counts in it, is one of the requests that a caller may have at a time
+        async with self._admission.slot(principal, plan):
+            request = await self._forwarding.outgoing(route, exchange, held, principal, plan.entitlements)
+            day_cost = await self._cost_of(request, plan) if route.batch and exchange.method == "POST" else 1
+            await self._spend(exchange, principal, plan, day_cost)
+            await self._forwarding.forward(route, exchange, request)
 
     async def _cost_of(self, request: Outgoing, plan: Plan) -> int:
         """Of the day's quota; InvalidInput for what is no batch, TierRequired for one with too many series."""
@@ -139,105 +220,47 @@ class Edge:
         self._admission.check_series(series, plan)
         return day_cost(series)
 
-    async def _authenticate(self, route: Route, exchange: Exchange, page: str | None) -> Principal:
-        """Unauthenticated; Forbidden where the credential is not for this route, this address or this web page."""
-        try:
-            credential = credential_of(exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization"))
-            identity = self._callers.identify(credential)
-            caller = self._callers.known(identity)
-            if caller is None:
-                await self._admission.check_address(exchange.client_ip)
-                caller = await self._callers.resolve(identity)
-            if page is not None:
-                cors.hold_to_tenant(exchange, page, caller)
-            check_permission(caller, exchange.client_ip, route.scope_for(exchange.method))
-        except (Unauthenticated, NotFromHere):
-            await self._admission.anonymous(exchange.client_ip)
-            raise
-        return caller.principal
-
-    async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan, day_cost: int = 1) -> None:
-        exchange.add(ratelimit_fields(await self._admission.spend(principal, plan, day_cost)))
-
-    async def _read(self, route: Route, exchange: Exchange, request: Outgoing, principal: Principal, plan: Plan) -> None:
-        accept = exchange.header(b"accept") or b""
-        key = cache_key(exchange.path, exchange.query, accept, principal.tier, plan.entitlements) if self._cache.in_use else None
-        answer = await self._cache.find(key) if key is not None else None
-        if answer is not None:
+    async def _read(self, route: Route, exchange: Exchange, body: bytes, principal: Principal, plan: Plan) -> None:
+        key = self._reading.key(exchange, principal, plan)
+        kept = self._reading.cache.find(key) if key is not None else None
+        if kept is not None:
             await self._spend(exchange, principal, plan)
+            exchange.cache = "hit"
             exchange.add({"X-Cache": "HIT"})
-            await _send_whole(exchange, answer)
+            await exchange.give(kept.for_client(exchange.header(b"if-none-match")))
             return
         async with self._admission.slot(principal, plan):
             await self._spend(exchange, principal, plan)
-            exchange.add({"X-Cache": "MISS" if key is not None else "BYPASS"})
-            await self._forward(route, exchange, request, keep_as=key)
+            exchange.cache = "miss" if key is not None else "bypass"
+            exchange.add({"X-Cache": exchange.cache.upper()})
+            request = self._forwarding.bodied(route, exchange, body, principal, plan.entitlements)
+            await self._reading.answer(route, exchange, request, key)
 
-    async def _forward(self, route: Route, exchange: Exchange, request: Outgoing, *, keep_as: str | None = None) -> None:
-        async with self._upstreams.send(route.service, request) as upstream:
-            if keep_as is not None and _may_be_kept(upstream):
-                answer = Answer(upstream.headers, await upstream.read())
-                await self._cache.keep(keep_as, answer)
-                await _send_whole(exchange, answer)
-            else:
-                await _stream(exchange, upstream)
-
-    async def _outgoing(
-        self, route: Route, exchange: Exchange, held: HeldBody, principal: Principal, entitlements: Entitlements | None
-    ) -> Outgoing:
-        headers = {name: value.decode("latin-1") for name in _HANDED_ON if (value := exchange.header(name.encode())) is not None}
-        headers["X-Request-ID"] = current_request_id()
-        headers[HEADER] = self._signer.sign(
-            principal, audience=route.service, entitlements=entitlements, client_ip=exchange.client_ip
-        )
-        if route.upload_bytes is None:
-            body = await exchange.body(self._most(route, exchange.method), held)
-            return Outgoing(exchange.method, exchange.target, headers, body, route.timeout_s)
-        length, pieces = exchange.upload(route.upload_bytes)
-        headers["Content-Length"] = str(length)
-        return Outgoing(exchange.method, exchange.target, headers, pieces, route.timeout_s)
-
-    def _most(self, route: Route, method: str) -> int:
-        """Bytes of a body. Without a slot, which bounds how many there are at a time, none takes room from others."""
-        most = route.body_bytes or self._max_body_bytes
-        return 0 if method == "GET" else most if route.access == "data" else min(most, SMALL)
+    async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan, day_cost: int = 1) -> None:
+        decision = self._admission.spend_now(principal, plan) if day_cost == 1 else None
+        exchange.add(ratelimit_fields(decision or await self._admission.spend(principal, plan, day_cost)))
+        exchange.units = day_cost
 
 
-def _may_be_kept(upstream: UpstreamAnswer) -> bool:
-    length = upstream.header(b"content-length")
-    return upstream.status == 200 and upstream.header(SURROGATE_KEY) is not None and length is not None and int(length) <= LONGEST
-
-
-async def _send_whole(exchange: Exchange, answer: Answer) -> None:
-    """200 with the body, or 304 for a client that has it."""
-    if _client_has(exchange, answer.header(b"etag")):
-        await exchange.start(304, _told(answer.headers, b"content-length", b"content-type"))
-        await exchange.piece(b"", more=False)
-    else:
-        await exchange.start(200, _told(answer.headers))
-        await exchange.piece(answer.body, more=False)
-
-
-async def _stream(exchange: Exchange, upstream: UpstreamAnswer) -> None:
-    if upstream.status == 200 and _client_has(exchange, upstream.header(b"etag")):
-        await exchange.start(304, _told(upstream.headers, b"content-length", b"content-type"))
-        await exchange.piece(b"", more=False)
-        return
-    await exchange.start(upstream.status, _told(upstream.headers))
-    async for piece in upstream.pieces():
-        try:
-            async with asyncio.timeout(_PIECE_S):
-                await exchange.piece(piece, more=True)
-        except TimeoutError:
-            raise BrokenAnswer("the client reads too slowly") from None
-    await exchange.piece(b"", more=False)
-
-
-def _client_has(exchange: Exchange, etag: bytes | None) -> bool:
-    sent = exchange.header(b"if-none-match")
-    return etag is not None and sent is not None and etag_matches(sent.decode("latin-1"), etag.decode("latin-1"))
-
-
-def _told(headers: Iterable[tuple[bytes, bytes]], *but: bytes) -> list[tuple[bytes, bytes]]:
-    """What of a service's headers is for the client."""
-    return [(name, value) for name, value in headers if name != SURROGATE_KEY and name not in but]
+def _record_of(route: Route, exchange: Exchange, at: datetime, seconds: float) -> RequestRecord:
+    caller = exchange.principal or NOBODY
+    indicator, symbol = named_in(exchange.path, exchange.query)
+    return RequestRecord(
+        at=at,
+        tenant_id=caller.tenant_id,
+        user_id=caller.user_id,
+        key_id=caller.key_id or "",
+        session_kind=session_kind(caller),
+        tier=caller.tier,
+        method=exchange.scope["method"],
+        route=route.path,
+        indicator=indicator,
+        symbol=symbol,
+        status=exchange.status,
+        latency_us=round(seconds * 1_000_000),
+        cache=exchange.cache,
+        units=exchange.units,
+        subject=subject_of(caller) if exchange.units else "",
+        bytes_out=exchange.bytes_out,
+        request_id=exchange.request_id,
+    )

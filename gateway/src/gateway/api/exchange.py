@@ -5,10 +5,15 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.api.answers import CommonFields, Given
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.bodies import HeldBody
 from gateway.domain.errors import BodyTooLarge
+from gateway.domain.requests import CacheUse
+from shared.at_once import Fields
+from shared.context import sane_request_id
 from shared.errors import InvalidInput
+from shared.principal import Principal
 
 __all__ = ["Exchange"]
 
@@ -19,19 +24,29 @@ _BODY_S = 60.0
 
 
 class Exchange:
-    """`add` puts a header on whatever will be answered."""
+    """`add` puts a header on whatever will be answered. What becomes known of the request on its way is kept for its record."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, trusted_proxies: Sequence[Network]) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, common: CommonFields, trusted_proxies: Sequence[Network]
+    ) -> None:
         self.scope = scope
         self.receive = receive
         self._send = send
-        self._added: list[tuple[bytes, bytes]] = []
+        self._common = common
+        self._added: Fields = []
         # RFC 9110, section 9.3.2: HEAD is GET without the body, which the server leaves out on the way
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         peer = scope["client"][0] if scope.get("client") else ""
         self.client_ip = client_address(peer, self.header(b"x-forwarded-for"), trusted_proxies)
+        self.request_id = sane_request_id(self.header(b"x-request-id"))
+        self.principal: Principal | None = None
+        self.cache: CacheUse = "none"
+        self.units = 0
+        self.started = False
+        self.status = 500
+        self.bytes_out = 0
 
     @property
     def target(self) -> str:
@@ -46,6 +61,10 @@ class Exchange:
         """The values joined as RFC 9110, section 5.3, joins them; None when it was not sent."""
         values = self.header_values(name)
         return b", ".join(values) if values else None
+
+    def text(self, name: bytes) -> str | None:
+        value = self.header(name)
+        return value.decode("latin-1") if value is not None else None
 
     async def body(self, most: int, held: HeldBody) -> bytes:
         """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes; as `held` raises without room."""
@@ -101,12 +120,21 @@ class Exchange:
         dropped = {name.lower().encode("latin-1") for name in names}
         self._added = [(name, value) for name, value in self._added if name not in dropped]
 
-    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        await self.send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    async def give(self, answer: Given) -> None:
+        await self.start(answer.status, answer.fields)
+        await self.piece(answer.body, more=False)
+
+    async def start(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": fields})
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *self._added]}
+            self.started = True
+            self.status = message["status"]
+            fields = self._common.complete([*message["headers"], *self._added])
+            message = {**message, "headers": [*fields, (b"x-request-id", self.request_id.encode("ascii"))]}
+        else:
+            self.bytes_out += len(message.get("body", b""))
         await self._send(message)
 
     async def piece(self, body: bytes, *, more: bool) -> None:

@@ -19,6 +19,7 @@ from shared.principal import Principal
 __all__ = ["Admission"]
 
 RENEW_SLOTS_S = 20.0
+_UNLIMITED = Decision(admitted=True, outcomes=())
 _log = get_logger("limits")
 
 
@@ -52,6 +53,11 @@ class Admission:
     def check_series(self, series: int, plan: Plan) -> None:
         """TierRequired for a batch of more series than the plan allows, InvalidInput for more than any does."""
         check_series(series, plan.entitlements, self._plans)
+
+    def spend_now(self, principal: Principal, plan: Plan) -> Decision | None:  # noqa: ARG002 - whose it will be
+        """As `spend` of one, where that takes no store; None where it does."""
+        limits = plan.limits
+        return _UNLIMITED if limits.burst is None and limits.day is None else None
 
     async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1) -> Decision:
         """One request of each of the plan's quotas, of the day's `day_cost`, or OverLimit and none of any."""

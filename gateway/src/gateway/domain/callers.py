@@ -2,6 +2,9 @@
 
 What was resolved is used for 10 seconds. A fact that concerns it ends that at once; a gap in the facts, for everyone. While
 auth-service is away, what it said up to five minutes ago still counts, unless a fact has told otherwise since.
+
+Credentials are remembered as they were sent, too, so that to know who shows one again takes one look: for as long as whom they
+stand for is, never beyond the end of a token or of its verification, and only while the keys of tokens are the same.
 """
 
 import asyncio
@@ -23,13 +26,22 @@ __all__ = ["Callers"]
 FRESH = timedelta(seconds=10)
 STALE = timedelta(minutes=5)
 MOST_KNOWN = 50_000
+MOST_SHOWN = 20_000
+LONGEST_SHOWN = 1024
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_ALWAYS = datetime.max.replace(tzinfo=UTC)
+
+Shown = tuple[bytes, bytes]
+"""A header field, its name in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Known:
+    """`fresh_until` is past once it was forgotten."""
+
     resolved: Resolved
     asked_at: datetime
+    fresh_until: datetime
 
     def counts_at(self, now: datetime, age: timedelta) -> bool:
         expires_at = self.resolved.expires_at
@@ -43,6 +55,7 @@ class Callers:
         self._clock = clock
         self._known: OrderedDict[Identity, _Known] = OrderedDict()
         self._concerning: dict[str, set[Identity]] = {}
+        self._shown: OrderedDict[Shown, tuple[_Known, datetime, int | None]] = OrderedDict()
         self._asking: dict[Identity, asyncio.Task[Resolved]] = {}
         self._evictions = 0
         self._expired_before = _NEVER
@@ -56,10 +69,42 @@ class Callers:
 
     def known(self, identity: Identity) -> Resolved | None:
         """Whom it stands for, without asking anybody; None when it has to be asked for."""
-        known = self._known.get(identity)
-        if known is not None and known.asked_at > self._expired_before and known.counts_at(self._clock(), FRESH):
+        known = self._fresh(identity)
+        return known.resolved if known is not None else None
+
+    def recognise(self, shown: Shown, now: datetime) -> Resolved | None:
+        """Whom a credential stands for that was shown like this before; None when it has to be looked at."""
+        seen = self._shown.get(shown)
+        if seen is None:
+            return None
+        known, until, edition = seen
+        fresh = now < known.fresh_until and now < until and known.asked_at > self._expired_before
+        if fresh and (edition is None or edition == self._tokens.edition):
             return known.resolved
+        del self._shown[shown]
         return None
+
+    def remember(self, shown: Shown, credential: ApiKey | BearerToken, identity: Identity) -> None:
+        """For `recognise`: `shown` is where the credential, which is this one's, came from."""
+        known = self._fresh(identity)
+        if known is None or len(shown[1]) > LONGEST_SHOWN:
+            return
+        until, edition = _ALWAYS, None
+        if isinstance(credential, BearerToken):
+            until = datetime.fromtimestamp(self._tokens.verify(credential.text).good_until, UTC)
+            edition = self._tokens.edition
+        self._shown.pop(shown, None)
+        self._shown[shown] = known, until, edition
+        # no credential stays here long after it has ceased to count: the oldest ones end first
+        for _ in range(2):
+            oldest, (seen, *_) = next(iter(self._shown.items()))
+            if len(self._shown) > MOST_SHOWN or (seen.fresh_until <= self._clock() and seen is not known):
+                del self._shown[oldest]
+
+    def _fresh(self, identity: Identity) -> _Known | None:
+        known = self._known.get(identity)
+        fresh = known is not None and known.asked_at > self._expired_before and self._clock() < known.fresh_until
+        return known if fresh else None
 
     async def resolve(self, identity: Identity) -> Resolved:
         """BadCredential when it stands for nobody valid; Unavailable when nobody can say. Many askers share one question."""
@@ -103,7 +148,7 @@ class Callers:
             raise BadCredential
         # an eviction meanwhile may be about this very answer: it serves those who asked, and nobody after them
         if evictions == self._evictions:
-            self._keep(identity, _Known(resolved, asked_at))
+            self._keep(identity, _Known(resolved, asked_at, min(asked_at + FRESH, resolved.expires_at or _ALWAYS)))
         return resolved
 
     def _keep(self, identity: Identity, known: _Known) -> None:
@@ -115,7 +160,10 @@ class Callers:
 
     def _forget(self, identity: Identity) -> None:
         known = self._known.pop(identity, None)
-        for concerned in _concerned(known.resolved.principal) if known else ():
+        if known is None:
+            return
+        known.fresh_until = _NEVER
+        for concerned in _concerned(known.resolved.principal):
             identities = self._concerning[concerned]
             identities.discard(identity)
             if not identities:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from gateway.domain.addresses import AllowList
 from shared.principal import Principal
 
-__all__ = ["Answer", "AnswerStore", "AuthService", "BarVersions", "Identity", "Resolved"]
+__all__ = ["AuthService", "BarVersions", "Identity", "Resolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +45,6 @@ class AuthService(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole 200 as a service gave it."""
-
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-
-    def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key == name), None)
-
-
-class AnswerStore(Protocol):
-    """A store that is away finds nothing and keeps nothing: that only slows."""
-
-    async def get(self, key: str) -> Answer | None: ...
-
-    async def put(self, key: str, answer: Answer) -> None: ...
-
-
 class BarVersions(Protocol):
     """The newest data version of each symbol, as far as the market facts have told."""
 
@@ -72,4 +53,13 @@ class BarVersions(Protocol):
         """False while a fact may have been missed."""
         ...
 
+    @property
+    def moves(self) -> int:
+        """Grows with every fact, and with every gap in them."""
+        ...
+
     def newest(self, symbol: str) -> str | None: ...
+
+    def moved(self, symbol: str) -> int:
+        """`moves` as it was after the symbol's newest fact, or the newest gap."""
+        ...

@@ -42,11 +42,12 @@ _log = get_logger("tokens")
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """`expires_at` in Unix seconds."""
+    """`expires_at` and `good_until`, how long it need not be verified again, in Unix seconds."""
 
     user_id: str
     session_id: str
     expires_at: float
+    good_until: float
 
 
 class SigningKeys:
@@ -110,17 +111,22 @@ class TokenVerifier:
     def __init__(self, keys: SigningKeys, clock: Clock) -> None:
         self._keys = keys
         self._clock = clock
-        self._remembered: OrderedDict[bytes, tuple[VerifiedToken, float, int]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, tuple[VerifiedToken, int]] = OrderedDict()
+
+    @property
+    def edition(self) -> int:
+        """Of the keys: what was verified with others is verified again."""
+        return self._keys.edition
 
     def verify(self, text: str) -> VerifiedToken:
         """BadCredential, always with the same words; Unavailable when no key is known to verify it with."""
         digest = hashlib.blake2b(text.encode("latin-1"), digest_size=16).digest()
         now = self._clock().timestamp()
         remembered = self._remembered.get(digest)
-        if remembered is not None and now < remembered[1] and remembered[2] == self._keys.edition:
+        if remembered is not None and now < remembered[0].good_until and remembered[1] == self._keys.edition:
             return remembered[0]
         token = self._verified(text, now)
-        self._remembered[digest] = (token, min(now + REMEMBERED_S, token.expires_at), self._keys.edition)
+        self._remembered[digest] = (token, self._keys.edition)
         self._remembered.move_to_end(digest)
         while len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)
@@ -193,7 +199,7 @@ def _token_of(claims: Mapping[str, Any], now: float) -> VerifiedToken:
     expires_at, issued_at, not_before = (_moment(claims.get(name, 0)) for name in ("exp", "iat", "nbf"))
     if not now < expires_at <= issued_at + LIFETIME_S or max(issued_at, not_before) > now + _CLOCK_SKEW_S:
         raise BadCredential
-    return VerifiedToken(_id(claims["sub"]), _id(claims["sid"]), float(expires_at))
+    return VerifiedToken(_id(claims["sub"]), _id(claims["sid"]), float(expires_at), min(now + REMEMBERED_S, expires_at))
 
 
 def _moment(value: Any) -> int:

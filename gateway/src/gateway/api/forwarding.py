@@ -1,0 +1,83 @@
+"""Requests on their way to a service, and its answers on their way to the client."""
+
+import asyncio
+
+from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
+from gateway.api.answers import client_has, told
+from gateway.api.exchange import Exchange
+from gateway.domain.bodies import SMALL, HeldBody
+from gateway.domain.routing import Route
+from shared.limits.plans import Entitlements
+from shared.principal import HEADER, EnvelopeSigner, Principal
+
+__all__ = ["Forwarding", "stream"]
+
+_PIECE_S = 30.0
+"""How long a client may take to read 64 KiB; one that takes longer would hold a connection to a service."""
+_HANDED_ON = ("accept", "content-type")
+"""All of a client's headers that a service sees; who the client is, it learns from the signed principal alone."""
+
+
+class Forwarding:
+    """`max_body_bytes` is the longest body where a route says nothing else."""
+
+    def __init__(self, upstreams: Upstreams, signer: EnvelopeSigner, max_body_bytes: int) -> None:
+        self.upstreams = upstreams
+        self._signer = signer
+        self._max_body_bytes = max_body_bytes
+
+    async def forward(self, route: Route, exchange: Exchange, request: Outgoing) -> None:
+        async with self.upstreams.send(route.service, request) as upstream:
+            await stream(exchange, upstream)
+
+    async def outgoing(
+        self, route: Route, exchange: Exchange, held: HeldBody, principal: Principal, entitlements: Entitlements | None
+    ) -> Outgoing:
+        """Once its body has come, but for an upload, which goes on as it comes."""
+        if route.upload_bytes is None:
+            body = await self.body(route, exchange, held)
+            return self.bodied(route, exchange, body, principal, entitlements)
+        length, pieces = exchange.upload(route.upload_bytes)
+        headers = self._headers(route, exchange, principal, entitlements) | {"Content-Length": str(length)}
+        return Outgoing(exchange.method, exchange.target, headers, pieces, route.timeout_s)
+
+    async def body(self, route: Route, exchange: Exchange, held: HeldBody) -> bytes:
+        return await exchange.body(self._most(route, exchange.method), held)
+
+    def bodied(
+        self, route: Route, exchange: Exchange, body: bytes, principal: Principal, entitlements: Entitlements | None
+    ) -> Outgoing:
+        headers = self._headers(route, exchange, principal, entitlements)
+        return Outgoing(exchange.method, exchange.target, headers, body, route.timeout_s)
+
+    def _headers(
+        self, route: Route, exchange: Exchange, principal: Principal, entitlements: Entitlements | None
+    ) -> dict[str, str]:
+        headers = {name: value.decode("latin-1") for name in _HANDED_ON if (value := exchange.header(name.encode())) is not None}
+        headers["X-Request-ID"] = exchange.request_id
+        headers[HEADER] = self._signer.sign(
+            principal, audience=route.service, entitlements=entitlements, client_ip=exchange.client_ip
+        )
+        return headers
+
+    def _most(self, route: Route, method: str) -> int:
+        """Bytes of a body. Without a slot, which bounds how many there are at a time, none takes room from others."""
+        most = route.body_bytes or self._max_body_bytes
+        return 0 if method == "GET" else most if route.access == "data" else min(most, SMALL)
+
+
+async def stream(exchange: Exchange, upstream: UpstreamAnswer) -> None:
+    """The answer as it comes, or 304 for a client that has it; BrokenAnswer when it, or the client, stops in the middle."""
+    if upstream.status == 200 and client_has(upstream.header(b"etag"), exchange.header(b"if-none-match")):
+        fields = [field for field in told(upstream.headers) if field[0] not in {b"content-length", b"content-type"}]
+        await exchange.start(304, fields)
+        await exchange.piece(b"", more=False)
+        return
+    await exchange.start(upstream.status, told(upstream.headers))
+    async for piece in upstream.pieces():
+        try:
+            async with asyncio.timeout(_PIECE_S):
+                await exchange.piece(piece, more=True)
+        except TimeoutError:
+            raise BrokenAnswer("the client reads too slowly") from None
+    await exchange.piece(b"", more=False)

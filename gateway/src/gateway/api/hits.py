@@ -1,0 +1,145 @@
+"""Answers from the cache to callers who are known and need not wait for the counters: one synchronous pass, nothing awaited.
+
+It gives what the long way (`gateway.api.edge`) would give, for the plain case alone. Whatever is not plain, or is not settled
+here, is left to the long way before anything was spent: None.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from gateway.api.reading import Reading
+from gateway.domain.addresses import Network, client_address
+from gateway.domain.admission import Admission
+from gateway.domain.caching import request_key
+from gateway.domain.callers import Callers
+from gateway.domain.errors import OverLimit
+from gateway.domain.permission import check_permission
+from gateway.domain.ports import Resolved
+from gateway.domain.requests import Recorder, RequestRecord, named_in, session_kind
+from gateway.domain.routing import Route, route_of
+from shared.at_once import AtOnce, Fields, Peer, lines_of
+from shared.clock import Clock
+from shared.context import sane_request_id
+from shared.errors import Forbidden, Unavailable
+from shared.limits.fields import ratelimit_fields
+from shared.limits.limiter import Decision
+from shared.limits.sharing import subject_of
+
+__all__ = ["Hits"]
+
+_REMEMBERED = 8192
+_LONGEST_REMEMBERED = 1024
+"""Bytes of a target and its Accept together."""
+_IS_HIT = b"x-cache: HIT\r\n"
+
+
+class _Asked(NamedTuple):
+    """A read of data that costs something; all that can be known of it without its caller."""
+
+    route: Route
+    key: bytes
+    indicator: str
+    symbol: str
+
+
+class Hits:
+    """`trusted_proxies` as in the edge."""
+
+    def __init__(
+        self,
+        callers: Callers,
+        admission: Admission,
+        reading: Reading,
+        trusted_proxies: Sequence[Network],
+        record: Recorder,
+        clock: Clock,
+    ) -> None:
+        self._callers = callers
+        self._admission = admission
+        self._cache = reading.cache
+        self._views = reading.views
+        self._trusted_proxies = trusted_proxies
+        self._record = record
+        self._clock = clock
+
+    def answer(self, target: bytes, headers: Fields, peer: Peer) -> AtOnce | None:
+        """To a GET for `target`, path and query as they were sent; names of `headers` in lower case."""
+        began = time.perf_counter()
+        sent = dict(headers)
+        if len(sent) != len(headers) or b"origin" in sent:
+            return None
+        asked = _asked(target, sent.get(b"accept", b""))
+        if asked is None:
+            return None
+        now = self._clock()
+        caller = self._recognised(sent, now)
+        if caller is None:
+            return None
+        route, principal = asked.route, caller.principal
+        try:
+            check_permission(caller, self._client_ip(sent, peer) if caller.allowed_ips is not None else "", route.scope)
+            plan = self._admission.plan_of(principal)
+            kept = self._cache.find(asked.key + self._views.key(principal.tier, plan.entitlements))
+            decision = self._admission.spend_now(principal, plan) if kept is not None else None
+        except (Forbidden, OverLimit, Unavailable):
+            return None  # the long way says it in full
+        if kept is None or decision is None:
+            return None
+        given = kept.for_client(sent.get(b"if-none-match"))
+        request_id = sane_request_id(sent.get(b"x-request-id"))
+        lines = b"%b%b%bx-request-id: %b\r\n" % (given.lines, _IS_HIT, _lines_of(decision), request_id.encode("ascii"))
+        self._record(
+            RequestRecord(
+                now,
+                principal.tenant_id,
+                principal.user_id,
+                principal.key_id or "",
+                session_kind(principal),
+                principal.tier,
+                "GET",
+                route.path,
+                asked.indicator,
+                asked.symbol,
+                given.status,
+                int((time.perf_counter() - began) * 1_000_000),
+                "hit",
+                1,
+                subject_of(principal),
+                len(given.body),
+                request_id,
+            )
+        )
+        return AtOnce(given.status, lines, given.body)
+
+    def _recognised(self, sent: Mapping[bytes, bytes], now: datetime) -> Resolved | None:
+        key, bearer = sent.get(b"x-api-key"), sent.get(b"authorization")
+        if bearer is None and key is not None:
+            return self._callers.recognise((b"x-api-key", key), now)
+        if key is None and bearer is not None:
+            return self._callers.recognise((b"authorization", bearer), now)
+        return None
+
+    def _client_ip(self, sent: Mapping[bytes, bytes], peer: Peer) -> str:
+        return client_address(peer[0] if peer else "", sent.get(b"x-forwarded-for"), self._trusted_proxies)
+
+
+def _asked(target: bytes, accept: bytes) -> _Asked | None:
+    return _understood(target, accept) if len(target) + len(accept) <= _LONGEST_REMEMBERED else None
+
+
+@lru_cache(_REMEMBERED)
+def _understood(target: bytes, accept: bytes) -> _Asked | None:
+    path, _, query = target.partition(b"?")
+    route = route_of(path)
+    if route is None or route.access != "data" or route.is_free(query):
+        return None
+    return _Asked(route, request_key(path, query, accept), *named_in(path.decode("ascii"), query))
+
+
+def _lines_of(decision: Decision) -> bytes:
+    if not decision.outcomes:
+        return b""
+    return lines_of((name.lower().encode(), value.encode()) for name, value in ratelimit_fields(decision).items())

@@ -1,0 +1,67 @@
+"""What is told of each request when it has ended: the one record that metrics and request events are made from."""
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qs
+
+from shared.principal import Principal
+
+__all__ = ["NOBODY", "CacheUse", "Recorder", "RequestRecord", "SessionKind", "named_in", "session_kind"]
+
+NOBODY = Principal(kind="user", user_id="")
+"""Who asked where that is not known."""
+
+CacheUse = Literal["hit", "miss", "bypass", "none"]
+SessionKind = Literal["key", "session", "none"]
+
+_INDICATOR = re.compile(r"/api/v1/indicators/([A-Za-z0-9_.-]{1,64})")
+_SYMBOL = re.compile(r"/api/v1/(?:symbols|bars|patterns)/([A-Z0-9][A-Z0-9._-]{0,31})")
+_IS_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,31}")
+_NOT_ONE = frozenset({"batch", "custom"})
+"""Beneath `/indicators`, and no indicator."""
+
+
+class RequestRecord(NamedTuple):
+    """`at` is when it came, in UTC. `route` is the path of its route, not of the request. Who asked is empty where that is not
+    known. `units` is what was spent of the day's quota, by `subject`. `latency_us` ends with the last byte handed to the server.
+    """
+
+    at: datetime
+    tenant_id: str
+    user_id: str
+    key_id: str
+    session_kind: SessionKind
+    tier: str
+    method: str
+    route: str
+    indicator: str
+    symbol: str
+    status: int
+    latency_us: int
+    cache: CacheUse
+    units: int
+    subject: str
+    bytes_out: int
+    request_id: str
+
+
+Recorder = Callable[[RequestRecord], None]
+"""Called on the event loop, once for each request; it must not wait, nor raise."""
+
+
+def session_kind(principal: Principal) -> SessionKind:
+    return "key" if principal.key_id else "session" if principal.session_id else "none"
+
+
+def named_in(path: str, query: bytes) -> tuple[str, str]:
+    """The indicator and the symbol that a request names; empty for what is none by its form."""
+    indicator = _INDICATOR.fullmatch(path)
+    if indicator is None:
+        symbol = _SYMBOL.fullmatch(path)
+        return "", symbol[1] if symbol is not None else ""
+    if indicator[1] in _NOT_ONE:
+        return "", ""
+    asked = parse_qs(query.decode("latin-1")).get("symbol", [""])[0]
+    return indicator[1].lower(), asked if _IS_SYMBOL.fullmatch(asked) else ""

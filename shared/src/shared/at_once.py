@@ -1,0 +1,29 @@
+"""Answers that an application gives to the server at once, without a task, a scope or messages (docs/adr/0016).
+
+An application that can sets `app.state.at_once`; the server asks it of each plain GET before it goes the way of ASGI.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+__all__ = ["AnswerAtOnce", "AtOnce", "Fields", "Peer", "lines_of"]
+
+Fields = list[tuple[bytes, bytes]]
+"""Header fields as they came, names in lower case."""
+Peer = tuple[str, int] | None
+
+
+class AtOnce(NamedTuple):
+    """A whole answer; `lines` are its header fields as they go onto the wire, and are well-formed."""
+
+    status: int
+    lines: bytes
+    body: bytes
+
+
+AnswerAtOnce = Callable[[bytes, Fields, Peer], AtOnce | None]
+"""Of the target as it was sent, the header fields and who connected; None for what goes the way of ASGI."""
+
+
+def lines_of(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from gateway.domain import callers as callers_module
 from gateway.domain.callers import Callers
-from gateway.domain.credentials import ApiKey
+from gateway.domain.credentials import ApiKey, BearerToken
 from gateway.domain.errors import BadCredential
 from gateway.domain.ports import Identity, Resolved
-from gateway.domain.tokens import SigningKeys, TokenVerifier
+from gateway.domain.tokens import SigningKeys, TokenVerifier, VerifiedToken
 from shared.errors import Unavailable
 from shared.principal import Principal
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+KEY = ApiKey("0" * 64)
 ANN = Principal(kind="user", user_id="ann", tenant_id="t", tier="pro", key_id="key-1")
 
 
@@ -91,6 +93,108 @@ async def test_a_key_that_expires_is_not_used_beyond_its_end(callers: Callers, a
     auth.away = True
     with pytest.raises(Unavailable):
         await ask(callers)
+
+
+SHOWN = (b"x-api-key", b"the key")
+
+
+async def show(callers: Callers, credential: ApiKey | BearerToken = KEY, shown: tuple[bytes, bytes] = SHOWN) -> None:
+    identity = callers.identify(credential)
+    if callers.known(identity) is None:
+        await callers.resolve(identity)
+    callers.remember(shown, credential, identity)
+
+
+async def test_a_credential_is_recognised_for_as_long_as_its_owner_is_known(callers: Callers, clock: Clock) -> None:
+    assert callers.recognise(SHOWN, clock()) is None
+    await show(callers)
+    clock.pass_(9.9)
+    assert callers.recognise(SHOWN, clock()) == Resolved(ANN, None)
+    assert callers.recognise((b"authorization", b"the key"), clock()) is None
+    clock.pass_(0.1)
+    assert callers.recognise(SHOWN, clock()) is None
+
+
+async def test_a_credential_is_recognised_no_longer_because_it_is_shown_later(callers: Callers, clock: Clock) -> None:
+    await show(callers)
+    clock.pass_(9)
+    await show(callers)
+    clock.pass_(1)
+    assert callers.recognise(SHOWN, clock()) is None
+
+
+@pytest.mark.parametrize("concerned", ["ann", "key-1", "t"])
+async def test_a_revoked_credential_is_not_recognised(callers: Callers, clock: Clock, concerned: str) -> None:
+    await show(callers)
+    callers.evict("somebody else")
+    assert callers.recognise(SHOWN, clock()) is not None
+    callers.evict(concerned)
+    assert callers.recognise(SHOWN, clock()) is None
+
+
+async def test_after_a_gap_no_credential_is_recognised(callers: Callers, clock: Clock) -> None:
+    await show(callers)
+    callers.expire()
+    assert callers.recognise(SHOWN, clock()) is None
+
+
+async def test_a_credential_that_ends_is_not_recognised_beyond_its_end(callers: Callers, auth: Auth, clock: Clock) -> None:
+    auth.resolved = Resolved(ANN, START + timedelta(seconds=5))
+    await show(callers)
+    clock.pass_(4.9)
+    assert callers.recognise(SHOWN, clock()) is not None
+    clock.pass_(0.1)
+    assert callers.recognise(SHOWN, clock()) is None
+
+
+async def test_what_counts_only_while_auth_service_is_away_is_not_recognised(callers: Callers, auth: Auth, clock: Clock) -> None:
+    await show(callers)
+    auth.away = True
+    clock.pass_(60)
+    await show(callers)
+    assert callers.recognise(SHOWN, clock()) is None
+
+
+async def test_so_many_credentials_are_remembered_and_no_longer_than_they_count(
+    callers: Callers, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers_module, "MOST_SHOWN", 10)
+    for number in range(25):
+        await show(callers, shown=(b"x-api-key", b"%d" % number))
+    recognised = [number for number in range(25) if callers.recognise((b"x-api-key", b"%d" % number), clock())]
+    assert recognised == list(range(15, 25)), "the newest"
+    await show(callers, shown=(b"x-api-key", b"9" * 2000))
+    assert callers.recognise((b"x-api-key", b"9" * 2000), clock()) is None, "too long"
+    clock.pass_(10)
+    for number in range(10):
+        await show(callers, shown=(b"x-api-key", b"new %d" % number))
+    assert len(callers._shown) == 10, "the old ones have gone"
+
+
+class Tokens:
+    """Verifies one token, for half a minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.edition = 1
+        self._clock = clock
+
+    def verify(self, _text: str) -> VerifiedToken:
+        now = self._clock().timestamp()
+        return VerifiedToken("ann", "session-1", now + 900, now + 5)
+
+
+async def test_a_token_is_recognised_while_it_need_not_be_verified_again(auth: Auth, clock: Clock) -> None:
+    tokens = Tokens(clock)
+    callers = Callers(auth, cast("TokenVerifier", tokens), clock)
+    shown = (b"authorization", b"Bearer a.b.c")
+    await show(callers, BearerToken("a.b.c"), shown)
+    clock.pass_(4.9)
+    assert callers.recognise(shown, clock()) is not None
+    clock.pass_(0.1)
+    assert callers.recognise(shown, clock()) is None
+    await show(callers, BearerToken("a.b.c"), shown)
+    tokens.edition += 1
+    assert callers.recognise(shown, clock()) is None, "the keys are others"
 
 
 async def test_without_auth_service_what_it_said_counts_for_five_minutes(callers: Callers, auth: Auth, clock: Clock) -> None:

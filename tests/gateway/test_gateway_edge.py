@@ -1,6 +1,9 @@
 """The edge from outside: who gets in, what it costs, what the services see, and what is answered when they fail."""
 
 import asyncio
+import base64
+import hashlib
+import re
 import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -13,6 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.api import exchange, forwarding
 from gateway.app import create_app
+from gateway.domain.admission import Admission
 from shared.api_keys import digest
 from shared.events import EventBus
 from shared.ids import new_id
@@ -503,6 +507,65 @@ async def test_the_documentation_needs_nothing_from_elsewhere(gateway: httpx.Asy
         assert not urlsplit(link).netloc
         assert (await gateway.get(link)).status_code == 200, link
     assert (await gateway.get("/openapi.json")).json()["openapi"] == "3.1.0"
+
+
+async def test_the_documentation_runs_its_own_scripts_alone(gateway: httpx.AsyncClient) -> None:
+    page = await gateway.get("/docs")
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy["script-src"] == f"'self' 'sha256-{digest}'"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "key", "status"),
+    [
+        ("GET", SYMBOLS, True, 200),
+        ("GET", SYMBOLS, False, 401),
+        ("GET", "/api/v1/nowhere", True, 404),
+        ("GET", "/health/live", False, 200),
+        ("GET", "/docs", False, 200),
+        ("POST", "/api/v1/auth/login", False, 200),
+    ],
+)
+async def test_every_answer_tells_browsers_what_not_to_do(
+    origin: Origin,
+    origin_url: str,
+    redis: Redis,
+    bus: EventBus,
+    redis_url: str,
+    nats_url: str,
+    method: str,
+    path: str,
+    key: bool,
+    status: int,
+) -> None:
+    headers, _ = origin.new_person("wide")
+    async with running(create_app(settings_for(origin_url, redis_url, nats_url, hsts_s=60))) as gateway:
+        answer = await gateway.request(method, path, headers=headers if key else {})
+    told = answer.headers
+    assert answer.status_code == status
+    assert (told["x-content-type-options"], told["referrer-policy"], told["cache-control"]) == (
+        "nosniff",
+        "no-referrer",
+        "no-store",
+    )
+    assert told["strict-transport-security"] == "max-age=60; includeSubDomains"
+    assert told["vary"] == "Origin"
+
+
+async def test_an_error_that_nobody_expected_is_a_500_that_tells_nothing(
+    gateway: httpx.AsyncClient, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    headers, _ = origin.new_person("wide")
+    monkeypatch.setattr(Admission, "plan_of", broken)
+    answer = await gateway.get(SYMBOLS, headers={**headers, "X-Request-ID": "mine"})
+    assert problem(answer, 500)["request_id"] == "mine"
+    assert "secret" not in answer.text
 
 
 async def test_metrics_are_on_a_port_of_their_own(

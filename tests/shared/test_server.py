@@ -156,6 +156,36 @@ async def test_an_answer_that_has_begun_is_cut_off_and_nothing_is_put_into_it(ad
     writer.close()
 
 
+async def test_a_field_without_end_is_refused_long_before_its_time_is_over(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"X: ")
+
+    async def pour() -> None:
+        while True:
+            writer.write(b"y" * 65_536)
+            await writer.drain()
+
+    pouring = asyncio.create_task(pour())
+    status_line = await asyncio.wait_for(reader.readline(), 5)
+    pouring.cancel()
+    writer.transport.abort()
+    await asyncio.gather(pouring, return_exceptions=True)
+    assert status_line.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_requests_before_it_are_no_part_of_a_header_that_comes_in_pieces(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    many = b"GET / HTTP/1.1\r\n" + HOST + b"X: " + b"y" * 60_000 + b"\r\n\r\n"
+    writer.write(many * 3 + b"GET / HTTP/1.1\r\n")
+    for _ in range(3):
+        await asyncio.wait_for(reader.readuntil(b"hello"), 10)
+    for piece in (b"Host: ", b"localhost", b"\r\n", b"\r\n"):
+        writer.write(piece)
+        await asyncio.sleep(0)
+    assert b" 200 " in await asyncio.wait_for(reader.readuntil(b"hello"), 10)
+    writer.close()
+
+
 async def test_half_a_header_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "HEADER_DEADLINE_S", 0.1)
     async with serving(app) as url:

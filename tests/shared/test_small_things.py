@@ -1,8 +1,10 @@
 """Identifiers, days, subjects and merged documents."""
 
 import os
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from shared.days import Day
-from shared.ids import uuid7
+from shared.ids import new_id_text, uuid7
 from shared.openapi import merge_documents
 from shared.subjects import SYMBOL_PATTERN, bars_subject
 
@@ -23,6 +25,17 @@ def test_a_uuid7_holds_its_time_its_version_and_its_variant(milliseconds: int, t
     assert made.version == 7
     assert made.variant == "specified in RFC 4122"
     assert abs(int(made.int >> 80) - milliseconds) <= 1
+
+
+def test_an_id_as_text_is_a_uuid7_of_now() -> None:
+    before = time.time_ns() // 1_000_000
+    made = [new_id_text() for _ in range(500)]
+    after = time.time_ns() // 1_000_000
+    assert len(set(made)) == len(made)
+    for text in made:
+        parsed = UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 7, RFC_4122)
+        assert before <= parsed.int >> 80 <= after
 
 
 def test_uuid7s_sort_by_the_time_they_were_made() -> None:

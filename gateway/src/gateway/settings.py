@@ -16,7 +16,7 @@ class Settings(ServiceSettings):
     where its route says nothing else, `held_body_mb` what all bodies together may take while they are held.
 
     `cache_mb` is what answers that are kept may take. `hsts_s` is for how long browsers are told to come by TLS alone: 0 says
-    nothing of it. `log_hits` writes a line for each answer from the cache, too, at a third of the speed.
+    nothing of it. `log_hits` writes a line for each answer from the cache, too, which then take several times as long.
 
     `trusted_proxies` are the networks whose X-Forwarded-For is believed.
     """

@@ -191,6 +191,8 @@ class StrictProtocol(HttpToolsProtocol):
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
             (b"connection", b"close"),
         ]
         lines = [b"HTTP/1.1 %d %b" % (status, title.encode()), *(b"%b: %b" % field for field in fields)]

@@ -32,7 +32,6 @@ from shared.clock import Clock
 from shared.context import REQUEST_ID
 from shared.errors import KalpiError, Unauthenticated
 from shared.limits.batches import day_cost, series_in
-from shared.limits.fields import ratelimit_fields
 from shared.limits.plans import Plan
 from shared.limits.sharing import subject_of
 from shared.logging import get_logger
@@ -229,17 +228,18 @@ class Edge:
             exchange.add({"X-Cache": "HIT"})
             await exchange.give(kept.for_client(exchange.header(b"if-none-match")))
             return
-        async with self._admission.slot(principal, plan):
-            await self._spend(exchange, principal, plan)
+        async with self._admission.forwarding(principal, plan, client_ip=exchange.client_ip) as decision:
+            exchange.paid(1, decision)
             exchange.cache = "miss" if key is not None else "bypass"
             exchange.add({"X-Cache": exchange.cache.upper()})
             request = self._forwarding.bodied(route, exchange, body, principal, plan.entitlements)
             await self._reading.answer(route, exchange, request, key)
 
     async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan, day_cost: int = 1) -> None:
-        decision = self._admission.spend_now(principal, plan) if day_cost == 1 else None
-        exchange.add(ratelimit_fields(decision or await self._admission.spend(principal, plan, day_cost)))
-        exchange.units = day_cost
+        decision = self._admission.spend_now(principal, plan, day_cost, client_ip=exchange.client_ip)
+        if decision is None:
+            decision = await self._admission.spend(principal, plan, day_cost, client_ip=exchange.client_ip)
+        exchange.paid(day_cost, decision)
 
 
 def _record_of(route: Route, exchange: Exchange, at: datetime, seconds: float) -> RequestRecord:

@@ -13,6 +13,8 @@ from gateway.domain.requests import CacheUse
 from shared.at_once import Fields
 from shared.context import sane_request_id
 from shared.errors import InvalidInput
+from shared.limits.fields import ratelimit_fields
+from shared.limits.limiter import Decision
 from shared.principal import Principal
 
 __all__ = ["Exchange"]
@@ -114,6 +116,11 @@ class Exchange:
 
     def add(self, headers: Mapping[str, str]) -> None:
         self._added += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+    def paid(self, units: int, decision: Decision) -> None:
+        """Of the day's quota, so many; the answer says what is left."""
+        self.units = units
+        self.add(ratelimit_fields(decision))
 
     def drop(self, *names: str) -> None:
         """What was to be added."""

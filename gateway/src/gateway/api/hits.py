@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+from gateway.api.answers import Given
 from gateway.api.reading import Reading
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.admission import Admission
@@ -27,6 +28,7 @@ from shared.errors import Forbidden, Unavailable
 from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Decision
 from shared.limits.sharing import subject_of
+from shared.principal import Principal
 
 __all__ = ["Hits"]
 
@@ -78,12 +80,13 @@ class Hits:
         caller = self._recognised(sent, now)
         if caller is None:
             return None
-        route, principal = asked.route, caller.principal
+        principal = caller.principal
         try:
-            check_permission(caller, self._client_ip(sent, peer) if caller.allowed_ips is not None else "", route.scope)
+            client_ip = client_address(peer[0] if peer else "", sent.get(b"x-forwarded-for"), self._trusted_proxies)
+            check_permission(caller, client_ip, asked.route.scope)
             plan = self._admission.plan_of(principal)
             kept = self._cache.find(asked.key + self._views.key(principal.tier, plan.entitlements))
-            decision = self._admission.spend_now(principal, plan) if kept is not None else None
+            decision = self._admission.spend_now(principal, plan, client_ip=client_ip) if kept is not None else None
         except (Forbidden, OverLimit, Unavailable):
             return None  # the long way says it in full
         if kept is None or decision is None:
@@ -91,27 +94,8 @@ class Hits:
         given = kept.for_client(sent.get(b"if-none-match"))
         request_id = sane_request_id(sent.get(b"x-request-id"))
         lines = b"%b%b%bx-request-id: %b\r\n" % (given.lines, _IS_HIT, _lines_of(decision), request_id.encode("ascii"))
-        self._record(
-            RequestRecord(
-                now,
-                principal.tenant_id,
-                principal.user_id,
-                principal.key_id or "",
-                session_kind(principal),
-                principal.tier,
-                "GET",
-                route.path,
-                asked.indicator,
-                asked.symbol,
-                given.status,
-                int((time.perf_counter() - began) * 1_000_000),
-                "hit",
-                1,
-                subject_of(principal),
-                len(given.body),
-                request_id,
-            )
-        )
+        latency_us = int((time.perf_counter() - began) * 1_000_000)
+        self._record(_record_of(asked, principal, now, given, latency_us, request_id))
         return AtOnce(given.status, lines, given.body)
 
     def _recognised(self, sent: Mapping[bytes, bytes], now: datetime) -> Resolved | None:
@@ -122,8 +106,28 @@ class Hits:
             return self._callers.recognise((b"authorization", bearer), now)
         return None
 
-    def _client_ip(self, sent: Mapping[bytes, bytes], peer: Peer) -> str:
-        return client_address(peer[0] if peer else "", sent.get(b"x-forwarded-for"), self._trusted_proxies)
+
+def _record_of(asked: _Asked, caller: Principal, at: datetime, given: Given, latency_us: int, request_id: str) -> RequestRecord:
+    # by place: by name it would take twice as long
+    return RequestRecord(
+        at,
+        caller.tenant_id,
+        caller.user_id,
+        caller.key_id or "",
+        session_kind(caller),
+        caller.tier,
+        "GET",
+        asked.route.path,
+        asked.indicator,
+        asked.symbol,
+        given.status,
+        latency_us,
+        "hit",
+        1,
+        subject_of(caller),
+        len(given.body),
+        request_id,
+    )
 
 
 def _asked(target: bytes, accept: bytes) -> _Asked | None:

@@ -17,6 +17,8 @@ def client_address(peer: str, forwarded_for: bytes | None, trusted: Sequence[Net
     An IPv4 address in the clothes of an IPv6 one (RFC 4291, section 2.5.5.2) is the IPv4 address, so that nobody has two.
     """
     address = _text_of(peer) if peer.lower().startswith(_MAPPED) else peer
+    if not trusted:
+        return address
     hops = (forwarded_for or b"").decode("latin-1").split(",")
     while hops and _is_trusted(address, trusted):
         hop = hops.pop().strip()

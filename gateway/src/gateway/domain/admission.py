@@ -54,12 +54,18 @@ class Admission:
         """TierRequired for a batch of more series than the plan allows, InvalidInput for more than any does."""
         check_series(series, plan.entitlements, self._plans)
 
-    def spend_now(self, principal: Principal, plan: Plan) -> Decision | None:  # noqa: ARG002 - whose it will be
-        """As `spend` of one, where that takes no store; None where it does."""
-        limits = plan.limits
-        return _UNLIMITED if limits.burst is None and limits.day is None else None
+    def spend_now(
+        self,
+        principal: Principal,  # noqa: ARG002 - as of `spend`
+        plan: Plan,
+        day_cost: int = 1,  # noqa: ARG002
+        *,
+        client_ip: str,  # noqa: ARG002
+    ) -> Decision | None:
+        """As `spend`, where nobody has to be asked; None where the store has."""
+        return _UNLIMITED if plan.limits.burst is None and plan.limits.day is None else None
 
-    async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1) -> Decision:
+    async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Decision:  # noqa: ARG002
         """One request of each of the plan's quotas, of the day's `day_cost`, or OverLimit and none of any."""
         decision = await self._limiter.decide(policies_of(plan.limits, subject_of(principal), day_cost=day_cost))
         if not decision.admitted:
@@ -85,6 +91,12 @@ class Admission:
                 await self._limiter.release_slot(subject, holder)
             except Unavailable:
                 _log.warning("a slot was not given back; its lease ends by itself")
+
+    @asynccontextmanager
+    async def forwarding(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> AsyncIterator[Decision]:
+        """`spend`, and one of the requests that may be computed at a time; TooManyAtOnce."""
+        async with self.slot(principal, plan):
+            yield await self.spend(principal, plan, day_cost, client_ip=client_ip)
 
     async def keep_slots(self) -> None:
         """For as long as it runs, a slot in use does not run out, however long its answer takes."""

@@ -63,7 +63,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
         for service, instances in urls.items()
     }
-    upstreams = Upstreams(urls, shell.telemetry, settings.upstream_timeout_s)
+    upstreams = Upstreams(
+        urls,
+        telemetry=shell.telemetry,
+        metrics=shell.metrics,
+        timeout_s=settings.upstream_timeout_s,
+        connections=settings.upstream_connections,
+    )
     plans = PlanWatcher(redis)
     market = MarketFacts()
     auth = AuthClient(clients[AUTH])

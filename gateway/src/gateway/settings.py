@@ -12,7 +12,8 @@ __all__ = ["Settings"]
 
 
 class Settings(ServiceSettings):
-    """`upstream_timeout_s` is the longest wait for the next bytes of a service; `max_body_bytes` what a client may send
+    """`upstream_timeout_s` is the longest wait for an answer of a service where its route says nothing else,
+    `upstream_connections` how many there are to each instance at most; `max_body_bytes` what a client may send
     where its route says nothing else, `held_body_mb` what all bodies together may take while they are held.
 
     `cache_mb` is what answers that are kept may take. `hsts_s` is for how long browsers are told to come by TLS alone: 0 says
@@ -29,6 +30,7 @@ class Settings(ServiceSettings):
     indicator_urls: Urls
     ratelimit_urls: Urls
     upstream_timeout_s: float = Field(default=2.0, gt=0)
+    upstream_connections: int = Field(default=512, ge=1)
     max_body_bytes: int = Field(default=1 << 20, ge=0)
     held_body_mb: int = Field(default=64, ge=1)
     cache_mb: int = Field(default=128, ge=0)

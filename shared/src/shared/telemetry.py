@@ -66,6 +66,10 @@ def extract_context(traceparent: str | None, tracestate: str | None = None) -> C
     return _PROPAGATOR.extract(carrier, Context())
 
 
-def inject_context(headers: dict[str, str]) -> None:
-    """Adds `traceparent` (and `tracestate`) of the current span."""
-    _PROPAGATOR.inject(headers)
+def inject_context(headers: dict[str, str], span: Span | None = None) -> None:
+    """Adds `traceparent` (and `tracestate`) of a span: the current one where none is given."""
+    context = (span or get_current_span()).get_span_context()
+    if context.is_valid:
+        headers["traceparent"] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        if context.trace_state:
+            headers["tracestate"] = context.trace_state.to_header()

@@ -1,150 +1,167 @@
-"""Requests handed on to the services, over pooled connections, and their answers as they come."""
+"""Requests handed on to the services: to which instance, how long, whether once more (docs/adr/0018)."""
 
-import io
-import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
 from types import TracebackType
 from typing import Self
 
 import aiohttp
-from opentelemetry.trace import SpanKind
-from yarl import URL
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from gateway.adapters.upstream_answer import BrokenAnswer, UpstreamAnswer
+from gateway.adapters.upstream_client import NoAnswer, NotReached, Outgoing, UpstreamClient
+from gateway.adapters.upstream_metrics import UpstreamMetrics
+from gateway.domain.breaker import BreakerRules
+from gateway.domain.instances import Call, Instance, Instances
+from gateway.domain.patience import Patience
+from gateway.domain.retries import RetryBudget, may_be_repeated
 from shared.errors import Unavailable
+from shared.metrics import Metrics
 from shared.telemetry import Telemetry, inject_context
 
 __all__ = ["BrokenAnswer", "Outgoing", "UpstreamAnswer", "Upstreams"]
 
-_CHUNK = 64 * 1024
-_CONNECTIONS = 256
-# RFC 9110, section 7.6.1, and what this hop says for itself
-_DROPPED = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"date",
-        b"server",
-    }
-)
-
-
-class BrokenAnswer(Exception):
-    """A service stopped in the middle of an answer that the client has already begun to receive."""
+DEADLINE = "X-Kalpi-Deadline-Ms"
+"""How long the answer is waited for, for a service to use: milliseconds from now on, so that no two clocks need agree."""
+_RETRIED = 0.1
+"""Of the requests, at most so many are sent again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """`target` is path and query as they were sent; `headers` all that goes with them but the trace.
-
-    A body that comes in pieces is sent once, so to one instance; `timeout_s` replaces the usual wait for its answer.
-    """
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes | AsyncIterator[bytes] = field(repr=False)
-    timeout_s: float | None = None
-
-
-class UpstreamAnswer:
-    """Status and headers have come; the body is read once, whole or in pieces."""
-
-    def __init__(self, service: str, response: aiohttp.ClientResponse) -> None:
-        self._service = service
-        self._response = response
-        self.status = response.status
-        dropped = {name.strip().lower().encode("latin-1") for name in response.headers.get("Connection", "").split(",")}
-        raw = ((name.lower(), value) for name, value in response.raw_headers)
-        self.headers = tuple((name, value) for name, value in raw if name not in _DROPPED and name not in dropped)
-
-    def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key == name), None)
-
-    async def read(self) -> bytes:
-        """The whole body; Unavailable when it does not come."""
-        try:
-            return await self._response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _no_answer(self._service, error) from error
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes; BrokenAnswer when it ends too early."""
-        try:
-            async for piece in self._response.content.iter_chunked(_CHUNK):
-                yield piece
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise BrokenAnswer(f"{self._service}: {type(error).__name__}") from error
+class _Service:
+    name: str
+    instances: Instances
+    budget: RetryBudget
 
 
 class Upstreams:
-    """`urls` gives each service's base URLs. A refused connection is tried at the other instances first."""
+    """`urls` gives each service's base URLs; `timeout_s` is the wait for an answer, and for the next piece of one.
 
-    def __init__(self, urls: Mapping[str, Sequence[str]], telemetry: Telemetry, timeout_s: float) -> None:
-        self._urls = {service: tuple(instances) for service, instances in urls.items()}
-        self._turn = itertools.count()
+    `clock` tells seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        urls: Mapping[str, Sequence[str]],
+        *,
+        telemetry: Telemetry,
+        metrics: Metrics,
+        timeout_s: float,
+        connections: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        rules = BreakerRules()
+        self._services = {
+            name: _Service(name, Instances(instances, rules), RetryBudget(ratio=_RETRIED)) for name, instances in urls.items()
+        }
+        # half of the time, so that another instance can still be asked
+        self._client = UpstreamClient(connections=connections, connect_s=timeout_s / 2)
         self._tracer = telemetry.tracer
+        self._metrics = UpstreamMetrics(metrics, {name: one.instances for name, one in self._services.items()}, clock)
         self._timeout_s = timeout_s
+        self._clock = clock
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-        )
+        await self._client.__aenter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._session.close()
+        await self._client.__aexit__(kind, error, trace)
 
-    @asynccontextmanager
-    async def send(self, service: str, request: Outgoing) -> AsyncIterator[UpstreamAnswer]:
-        """Unavailable when no instance answers in time."""
+    def send(self, service: str, request: Outgoing) -> "_Sending":
+        """For `async with`, which gives the answer once its head has come.
+
+        Unavailable when no instance answers in time; what the client's own upload fails with.
+        """
+        return _Sending(self, self._services[service], request)
+
+    def start_span(self, service: str, request: Outgoing) -> Span:
         attributes = {"http.request.method": request.method, "peer.service": service}
-        name = f"{request.method} {service}"
-        with self._tracer.start_as_current_span(name, kind=SpanKind.CLIENT, attributes=attributes) as span:
-            headers = dict(request.headers)
-            inject_context(headers)
-            response = await self._first_answer(service, request, headers)
+        return self._tracer.start_span(f"{request.method} {service}", kind=SpanKind.CLIENT, attributes=attributes)
+
+    async def first_answer(self, service: _Service, request: Outgoing, span: Span) -> tuple[Call, UpstreamAnswer]:
+        wait_s = request.timeout_s or self._timeout_s
+        ends_at = self._clock() + wait_s
+        headers = dict(request.headers)
+        inject_context(headers, span)
+        service.budget.add_request()
+        may_repeat = may_be_repeated(request.method)
+        tried: list[Instance] = []
+        instance = service.instances.choose(self._clock())
+        while instance is not None:
+            tried.append(instance)
             try:
-                span.set_attribute("http.response.status_code", response.status)
-                yield UpstreamAnswer(service, response)
-            finally:
-                # a body that was not read to its end takes its connection with it
-                response.release()
+                call, response = await self._ask(service.name, instance, request, headers, ends_at)
+                return call, UpstreamAnswer(service.name, response, Patience(wait_s))
+            except NotReached:
+                instance = self._next(service, tried, ends_at)
+            except NoAnswer as error:
+                if not (may_repeat and self._clock() < ends_at and self._may_spend_retry(service)):
+                    raise Unavailable(f"{service.name} did not answer ({error})") from error
+                may_repeat = False
+                # the same one where there is no other: it may be the address of several
+                instance = self._next(service, tried, ends_at) or service.instances.choose(self._clock())
+        raise Unavailable(f"{service.name} cannot be reached", ceil(service.instances.admit_in(self._clock())))
 
-    async def _first_answer(self, service: str, request: Outgoing, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        instances = self._urls[service]
-        first = next(self._turn)
-        wait = request.timeout_s or self._timeout_s
-        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout_s, sock_read=wait)
-        for attempt in range(len(instances) if isinstance(request.body, bytes) else 1):
-            url = URL(instances[(first + attempt) % len(instances)] + request.target, encoded=True)
-            try:
-                return await self._session.request(
-                    request.method, url, headers=headers, data=_data(request.body), allow_redirects=False, timeout=timeout
-                )
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                continue
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise _no_answer(service, error) from error
-        raise Unavailable(f"{service} cannot be reached")
+    def end(self, service: str, call: Call, *, kind: str | None, known: bool) -> None:
+        """`kind` is how it failed; where it has not, `known` is False for one whose client went away."""
+        call.end(self._clock(), failed=(kind is not None) if known else None)
+        if kind is not None:
+            self._metrics.failed(service, call.instance, kind)
+
+    async def _ask(
+        self, service: str, instance: Instance, request: Outgoing, headers: dict[str, str], ends_at: float
+    ) -> tuple[Call, aiohttp.ClientResponse]:
+        now = self._clock()
+        if isinstance(request.body, bytes):
+            headers[DEADLINE] = str(int(1000 * (ends_at - now)))
+        call = instance.start(now)
+        try:
+            return call, await self._client.ask(instance.url, request, headers, ends_at - now)
+        except (NotReached, NoAnswer) as error:
+            self.end(service, call, kind=str(error), known=True)
+            raise
+        except BaseException:  # the client went away, or its upload failed
+            self.end(service, call, kind=None, known=False)
+            raise
+
+    def _next(self, service: _Service, tried: list[Instance], ends_at: float) -> Instance | None:
+        now = self._clock()
+        return service.instances.choose(now, but=tried) if now < ends_at else None
+
+    def _may_spend_retry(self, service: _Service) -> bool:
+        sent = service.budget.take(self._clock())
+        self._metrics.retry(service.name, sent=sent)
+        return sent
 
 
-def _data(body: bytes | AsyncIterator[bytes]) -> bytes | AsyncIterator[bytes] | io.BytesIO | None:
-    if isinstance(body, bytes) and len(body) > _CHUNK:
-        return io.BytesIO(body)  # sent piece by piece: as one it would keep the others waiting
-    return body or None
+class _Sending:
+    """One request, from the choice of an instance until its answer has been read, or nobody wants it any more."""
 
+    __slots__ = ("_answer", "_call", "_request", "_service", "_span", "_upstreams")
+    _answer: UpstreamAnswer
+    _call: Call
 
-def _no_answer(service: str, error: Exception) -> Unavailable:
-    return Unavailable(f"{service} did not answer ({type(error).__name__})")
+    def __init__(self, upstreams: Upstreams, service: _Service, request: Outgoing) -> None:
+        self._upstreams = upstreams
+        self._service = service
+        self._request = request
+        self._span = upstreams.start_span(service.name, request)
+
+    async def __aenter__(self) -> UpstreamAnswer:
+        try:
+            self._call, self._answer = await self._upstreams.first_answer(self._service, self._request, self._span)
+        except BaseException as error:
+            self._span.set_status(Status(StatusCode.ERROR, str(error)))
+            self._span.end()
+            raise
+        self._span.set_attribute("http.response.status_code", self._answer.status)
+        return self._answer
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._answer.release()
+        broken = "broken" if self._answer.broken else None
+        self._upstreams.end(self._service.name, self._call, kind=broken, known=error is None or broken is not None)
+        self._span.end()

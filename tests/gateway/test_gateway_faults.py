@@ -1,11 +1,12 @@
 """What becomes of requests when an instance misbehaves, on real sockets: the right problem, in time, nothing held."""
 
 import asyncio
+import itertools
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +35,11 @@ CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"
 class Gateway:
     app: FastAPI
     client: httpx.AsyncClient
+    asked: Iterator[int] = field(default_factory=itertools.count)
+
+    async def bars(self, headers: Mapping[str, str]) -> httpx.Response:
+        """Of nobody else's request at the same time, which one request to the service would answer too."""
+        return await self.client.get(f"{BARS}?offset={next(self.asked)}", headers=headers)
 
     def sample(self, name: str, **labels: str) -> float:
         """Of all series that carry these labels, the sum."""
@@ -56,7 +62,7 @@ def fronting(origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_
     """A gateway on a real socket whose data-service is at other addresses; all other services are the origin."""
 
     @asynccontextmanager
-    async def front(data_urls: Sequence[str], timeout_s: float = 0.5, **changes: Any) -> AsyncIterator[Gateway]:
+    async def front(data_urls: Sequence[str], timeout_s: float = 1.0, **changes: Any) -> AsyncIterator[Gateway]:
         settings = settings_for(
             origin_url, redis_url, nats_url, data_urls=tuple(data_urls), upstream_timeout_s=timeout_s, **changes
         )
@@ -128,7 +134,7 @@ async def test_an_instance_that_gives_no_answer_is_a_503_in_time_and_leaves_noth
     headers, _ = origin.new_person("tiny")
     async with saying(handler) as bad, fronting([bad.url]) as gateway:
         for number in (1, 2):
-            answer = await asyncio.wait_for(gateway.client.get(BARS, headers=headers), 20)
+            answer = await asyncio.wait_for(gateway.bars(headers), 20)
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:kalpi:problem:unavailable")
             assert int(answer.headers["retry-after"]) >= 1
             assert bad.url.rpartition(":")[2] not in answer.text, "a client learns no address"
@@ -147,7 +153,7 @@ async def test_an_instance_that_refuses_is_a_503_and_another_is_asked_in_its_pla
         nobody.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{nobody.getsockname()[1]}"
         async with fronting([gone]) as gateway:
-            answer = await gateway.client.get(BARS, headers=headers)
+            answer = await gateway.bars(headers)
             assert (answer.status_code, answer.json()["detail"]) == (503, "data-service cannot be reached")
         async with saying(says(OK)) as good, fronting([gone, good.url]) as gateway:
             answers = [await gateway.client.post(BARS, headers=headers) for _ in range(12)]
@@ -178,7 +184,7 @@ async def test_an_answer_that_breaks_off_is_broken_off_for_the_client_too(fronti
     async with saying(IN_THE_MIDDLE[fault]) as bad, fronting([bad.url]) as gateway:
         for _ in range(2):
             with pytest.raises(httpx.RemoteProtocolError):
-                await asyncio.wait_for(gateway.client.get(BARS, headers=headers), 20)
+                await asyncio.wait_for(gateway.bars(headers), 20)
         assert bad.requests == 2, "what the client has begun to receive is not asked for again"
         await gateway.idle()
         assert gateway.sample("upstream_failures_total", kind="broken") == 2
@@ -188,7 +194,7 @@ async def test_an_answer_that_breaks_off_is_broken_off_for_the_client_too(fronti
 async def test_a_request_that_an_instance_drops_is_answered_by_another(fronting: Fronting, origin: Origin) -> None:
     headers, _ = origin.new_person("wide")
     async with saying(reset) as bad, saying(says(OK)) as good, fronting([bad.url, good.url]) as gateway:
-        answers = [await gateway.client.get(BARS, headers=headers) for _ in range(20)]
+        answers = [await gateway.bars(headers) for _ in range(20)]
         assert [answer.status_code for answer in answers] == [200] * 20
         assert good.requests == 20
         assert gateway.sample("retries_total", outcome="sent") == bad.requests
@@ -207,7 +213,7 @@ async def test_no_more_is_sent_again_than_the_budget_allows(fronting: Fronting, 
 
     started, count = time.monotonic(), 120
     async with saying(one_of_three_is_dropped) as flaky, fronting([flaky.url]) as gateway:
-        statuses = [(await gateway.client.get(BARS, headers=headers)).status_code for _ in range(count)]
+        statuses = [(await gateway.bars(headers)).status_code for _ in range(count)]
         sent, refused = (gateway.sample("retries_total", outcome=outcome) for outcome in ("sent", "refused"))
         assert flaky.requests == count + sent
         assert sent <= 10 + count * 0.1 + (time.monotonic() - started)
@@ -226,16 +232,16 @@ async def test_a_breaker_answers_for_an_instance_that_hangs_and_lets_it_back_by_
         await (says(OK) if well else silent)(reader, writer)
 
     async with saying(hangs) as bad, fronting([bad.url], timeout_s=0.2) as gateway:
-        await asyncio.gather(*(gateway.client.get(BARS, headers=headers) for _ in range(5)))
+        await asyncio.gather(*(gateway.bars(headers) for _ in range(5)))
         assert gateway.sample("breaker_state", service="data-service") >= 1
         asked = bad.requests
-        answers = [await gateway.client.get(BARS, headers=headers) for _ in range(20)]
+        answers = [await gateway.bars(headers) for _ in range(20)]
         assert {answer.status_code for answer in answers} == {503}
         assert bad.requests - asked < 20, "it is left alone"
         well = True
 
         async def back() -> bool:
-            return (await gateway.client.get(BARS, headers=headers)).status_code == 200
+            return (await gateway.bars(headers)).status_code == 200
 
         await until(back, what="the instance is asked again")
         assert gateway.sample("breaker_state", service="data-service") == 0
@@ -244,7 +250,7 @@ async def test_a_breaker_answers_for_an_instance_that_hangs_and_lets_it_back_by_
 async def test_a_slow_service_holds_nobody_else(fronting: Fronting, origin: Origin) -> None:
     headers, _ = origin.new_person("wide")
     async with saying(drips(OK.replace(b"th: 2", b"th: 1000"))) as slow, fronting([slow.url], timeout_s=5.0) as gateway:
-        waiting = [asyncio.create_task(gateway.client.get(BARS, headers=headers)) for _ in range(30)]
+        waiting = [asyncio.create_task(gateway.bars(headers)) for _ in range(30)]
 
         async def all_wait() -> bool:
             return slow.requests == len(waiting)
@@ -260,14 +266,14 @@ async def test_a_slow_service_holds_nobody_else(fronting: Fronting, origin: Orig
 
 async def test_clients_that_go_away_leave_no_slot_taken(fronting: Fronting, origin: Origin) -> None:
     headers, _ = origin.new_person("wide")
-    async with saying(silent) as hung, fronting([hung.url], timeout_s=1.0) as gateway:
-        wave = [asyncio.create_task(gateway.client.get(BARS, headers=headers)) for _ in range(50)]
+    async with saying(silent) as hung, fronting([hung.url], timeout_s=4.0) as gateway:
+        wave = [asyncio.create_task(gateway.bars(headers)) for _ in range(20)]
 
         async def all_wait() -> bool:
-            return hung.requests == 50
+            return hung.requests == 20
 
         await until(all_wait)
-        assert gateway.sample("upstream_under_way", service="data-service") == 50
+        assert gateway.sample("upstream_under_way", service="data-service") == 20
         for task in wave:
             task.cancel()
         await gateway.idle()
@@ -293,7 +299,7 @@ async def test_what_belongs_to_one_hop_does_not_reach_the_client(fronting: Front
         ]
     )
     async with saying(says(answer)) as service, fronting([service.url]) as gateway:
-        seen = await gateway.client.get(BARS, headers=headers)
+        seen = await gateway.bars(headers)
     assert (seen.status_code, seen.content) == (200, b"{}")
     assert seen.headers["x-end-to-end"] == "1"
     hop = {"x-hop", "keep-alive", "proxy-connection", "upgrade", "trailer", "te", "server", "x-late"}
@@ -315,3 +321,52 @@ async def test_a_service_learns_how_long_it_may_take(fronting: Fronting, origin:
         await gateway.client.get("/api/v1/patterns/A", headers=headers)
     assert 0 < told[0] <= 2_000
     assert 2_000 < told[1] <= 30_000, "its route says so"
+
+
+async def test_a_flood_of_one_tenant_leaves_room_and_those_who_do_not_pay_are_turned_away_first(
+    fronting: Fronting, origin: Origin, redis: Redis
+) -> None:
+    """Room for 8 at the service, 2 of them kept for those who pay; `tiny` is the lowest tier of the plan file here."""
+    flooding, _ = origin.new_person("many")
+    go_on = asyncio.Event()
+
+    async def when_told(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        writer.write(OK)
+        await writer.drain()
+
+    rooms = {"forwarded_at_once_per_service": 8, "kept_for_paid": 0.25}
+    async with saying(when_told) as service, fronting([service.url], timeout_s=30, **rooms) as gateway:
+        tasks = [asyncio.create_task(gateway.bars(flooding)) for _ in range(10)]
+
+        async def shed() -> bool:
+            return gateway.sample("shed_total", caller="paid") == 6 and service.requests == 4
+
+        await until(shed)
+
+        async def under_way(count: int) -> None:
+            async def are() -> bool:
+                return service.requests == count
+
+            await until(are)
+
+        for others in range(2):  # each a tenant of its own
+            headers, _ = origin.new_person("tiny")
+            tasks.append(asyncio.create_task(gateway.bars(headers)))
+            await under_way(5 + others)
+        free, poor = origin.new_person("tiny")
+        refused = await gateway.bars(free)
+        problem = refused.json()
+        assert (refused.status_code, problem["type"], problem["title"]) == (503, "urn:kalpi:problem:overloaded", "Too busy")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert gateway.sample("shed_total", service="data-service", caller="free") == 1
+        payer, _ = origin.new_person("wide")
+        tasks.append(asyncio.create_task(gateway.bars(payer)))
+        await under_way(7)
+        assert (await gateway.client.get(OTHERS, headers=free)).status_code == 200, "another service has room of its own"
+        assert (await gateway.client.get("/health/live")).status_code == 200
+        go_on.set()
+        statuses = [answer.status_code for answer in await asyncio.gather(*tasks)]
+        assert (statuses.count(200), statuses.count(503)) == (7, 6)
+        await gateway.idle()
+    assert not await redis.exists(f"limits:day:user:{poor['user_id']}"), "who comes when it is full pays nothing"

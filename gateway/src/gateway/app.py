@@ -12,6 +12,7 @@ from gateway.adapters.auth_client import AuthClient
 from gateway.adapters.facts import MarketFacts, follow_auth
 from gateway.adapters.metrics_server import serving_metrics
 from gateway.adapters.request_metrics import RequestMetrics
+from gateway.adapters.upstream_metrics import count_shed
 from gateway.adapters.upstreams import Upstreams
 from gateway.api import pages
 from gateway.api.answers import CommonFields, ReadyAnswer
@@ -24,6 +25,7 @@ from gateway.domain.caching import AnswerCache
 from gateway.domain.callers import Callers
 from gateway.domain.origins import Origins
 from gateway.domain.routing import AUTH, DATA, INDICATOR, RATELIMIT
+from gateway.domain.shedding import Shedding
 from gateway.domain.tokens import SigningKeys, TokenVerifier
 from gateway.settings import Settings
 from shared.events import EventBus
@@ -63,14 +65,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
         for service, instances in urls.items()
     }
+    plans = PlanWatcher(redis)
+    shedding = Shedding(
+        urls,
+        plans,
+        most=settings.forwarded_at_once,
+        most_per_service=settings.forwarded_at_once_per_service,
+        kept=settings.kept_for_paid,
+        told=count_shed(shell.metrics),
+    )
     upstreams = Upstreams(
         urls,
         telemetry=shell.telemetry,
         metrics=shell.metrics,
+        shedding=shedding,
         timeout_s=settings.upstream_timeout_s,
         connections=settings.upstream_connections,
     )
-    plans = PlanWatcher(redis)
     market = MarketFacts()
     auth = AuthClient(clients[AUTH])
     keys = SigningKeys(auth)

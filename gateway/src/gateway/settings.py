@@ -13,8 +13,13 @@ __all__ = ["Settings"]
 
 class Settings(ServiceSettings):
     """`upstream_timeout_s` is the longest wait for an answer of a service where its route says nothing else,
-    `upstream_connections` how many there are to each instance at most; `max_body_bytes` what a client may send
-    where its route says nothing else, `held_body_mb` what all bodies together may take while they are held.
+    `upstream_connections` how many there are to each instance at most.
+
+    `forwarded_at_once` are the requests that may be under way at the services, `forwarded_at_once_per_service` at one of them; of
+    both the part `kept_for_paid` is for all tiers but the lowest.
+
+    `max_body_bytes` is what a client may send where its route says nothing else, `held_body_mb` what all bodies together may take
+    while they are held.
 
     `cache_mb` is what answers that are kept may take. `hsts_s` is for how long browsers are told to come by TLS alone: 0 says
     nothing of it. `log_hits` writes a line for each answer from the cache, too, which then take several times as long.
@@ -31,6 +36,9 @@ class Settings(ServiceSettings):
     ratelimit_urls: Urls
     upstream_timeout_s: float = Field(default=2.0, gt=0)
     upstream_connections: int = Field(default=512, ge=1)
+    forwarded_at_once: int = Field(default=1024, ge=1)
+    forwarded_at_once_per_service: int = Field(default=512, ge=1)
+    kept_for_paid: float = Field(default=0.25, ge=0, le=0.9)
     max_body_bytes: int = Field(default=1 << 20, ge=0)
     held_body_mb: int = Field(default=64, ge=1)
     cache_mb: int = Field(default=128, ge=0)

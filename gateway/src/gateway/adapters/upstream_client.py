@@ -10,6 +10,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
+from gateway.domain.shedding import Share
 from shared.errors import KalpiError
 
 __all__ = ["NoAnswer", "NotReached", "Outgoing", "UpstreamClient"]
@@ -28,7 +29,8 @@ class NotReached(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """`target` is path and query as they were sent; `headers` all that goes with them but the trace and the deadline.
+    """`target` is path and query as they were sent; `headers` all that goes with them but the trace and the deadline; `share` is
+    on whose account it takes room.
 
     A body that comes in pieces is sent once; `timeout_s` replaces the usual wait for its answer.
     """
@@ -37,6 +39,7 @@ class Outgoing:
     target: str
     headers: Mapping[str, str]
     body: bytes | AsyncIterator[bytes] = field(repr=False)
+    share: Share
     timeout_s: float | None = None
 
 

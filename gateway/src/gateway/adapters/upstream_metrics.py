@@ -10,7 +10,7 @@ from gateway.domain.breaker import State
 from gateway.domain.instances import Instance, Instances
 from shared.metrics import Metrics
 
-__all__ = ["UpstreamMetrics"]
+__all__ = ["UpstreamMetrics", "count_shed"]
 
 _LABELS = ("service", "instance")
 _STATES: Mapping[State, int] = {"closed": 0, "half-open": 1, "open": 2}
@@ -58,3 +58,9 @@ class _InstanceCollector(Collector):
 def _place(instance: Instance) -> str:
     """Host and port: a URL may hold a password."""
     return urlsplit(instance.url).netloc.rpartition("@")[2]
+
+
+def count_shed(metrics: Metrics) -> Callable[[str, bool], None]:
+    """What `Shedding` tells."""
+    shed = metrics.counter("kalpi_gateway_shed", "Requests not handed on, for too many were under way", ("service", "caller"))
+    return lambda service, pays: shed.labels(service, "paid" if pays else "free").inc()

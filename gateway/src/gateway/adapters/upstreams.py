@@ -17,6 +17,7 @@ from gateway.domain.breaker import BreakerRules
 from gateway.domain.instances import Call, Instance, Instances
 from gateway.domain.patience import Patience
 from gateway.domain.retries import RetryBudget, may_be_repeated
+from gateway.domain.shedding import Shedding
 from shared.errors import Unavailable
 from shared.metrics import Metrics
 from shared.telemetry import Telemetry, inject_context
@@ -48,6 +49,7 @@ class Upstreams:
         *,
         telemetry: Telemetry,
         metrics: Metrics,
+        shedding: Shedding,
         timeout_s: float,
         connections: int,
         clock: Callable[[], float] = time.monotonic,
@@ -60,6 +62,7 @@ class Upstreams:
         self._client = UpstreamClient(connections=connections, connect_s=timeout_s / 2)
         self._tracer = telemetry.tracer
         self._metrics = UpstreamMetrics(metrics, {name: one.instances for name, one in self._services.items()}, clock)
+        self.shedding = shedding
         self._timeout_s = timeout_s
         self._clock = clock
 
@@ -73,7 +76,7 @@ class Upstreams:
     def send(self, service: str, request: Outgoing) -> "_Sending":
         """For `async with`, which gives the answer once its head has come.
 
-        Unavailable when no instance answers in time; what the client's own upload fails with.
+        Overloaded; Unavailable when no instance answers in time; what the client's own upload fails with.
         """
         return _Sending(self, self._services[service], request)
 
@@ -151,8 +154,14 @@ class _Sending:
         self._span = upstreams.start_span(service.name, request)
 
     async def __aenter__(self) -> UpstreamAnswer:
+        shedding, share = self._upstreams.shedding, self._request.share
         try:
-            self._call, self._answer = await self._upstreams.first_answer(self._service, self._request, self._span)
+            shedding.take(self._service.name, share)
+            try:
+                self._call, self._answer = await self._upstreams.first_answer(self._service, self._request, self._span)
+            except BaseException:
+                shedding.give_back(self._service.name, share)
+                raise
         except BaseException as error:
             self._span.set_status(Status(StatusCode.ERROR, str(error)))
             self._span.end()
@@ -162,6 +171,7 @@ class _Sending:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._answer.release()
+        self._upstreams.shedding.give_back(self._service.name, self._request.share)
         broken = "broken" if self._answer.broken else None
         self._upstreams.end(self._service.name, self._call, kind=broken, known=error is None or broken is not None)
         self._span.end()

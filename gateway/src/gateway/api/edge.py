@@ -203,6 +203,7 @@ class Edge:
         async with self._admission.slot(principal, plan):
             request = await self._forwarding.outgoing(route, exchange, held, principal, plan.entitlements)
             day_cost = await self._cost_of(request, plan) if route.batch and exchange.method == "POST" else 1
+            self._forwarding.check_room(route, exchange, principal)
             await self._spend(exchange, principal, plan, day_cost)
             await self._forwarding.forward(route, exchange, request)
 
@@ -228,6 +229,8 @@ class Edge:
             exchange.add({"X-Cache": "HIT"})
             await exchange.give(kept.for_client(exchange.header(b"if-none-match")))
             return
+        if key is None or self._reading.flights.under_way(key) is None:
+            self._forwarding.check_room(route, exchange, principal)
         async with self._admission.forwarding(principal, plan, client_ip=exchange.client_ip) as decision:
             exchange.paid(1, decision)
             exchange.cache = "miss" if key is not None else "bypass"

@@ -7,6 +7,7 @@ from gateway.api.answers import client_has, told
 from gateway.api.exchange import Exchange
 from gateway.domain.bodies import SMALL, HeldBody
 from gateway.domain.routing import Route
+from gateway.domain.shedding import Share
 from shared.limits.plans import Entitlements
 from shared.principal import HEADER, EnvelopeSigner, Principal
 
@@ -39,7 +40,7 @@ class Forwarding:
             return self.bodied(route, exchange, body, principal, entitlements)
         length, pieces = exchange.upload(route.upload_bytes)
         headers = self._headers(route, exchange, principal, entitlements) | {"Content-Length": str(length)}
-        return Outgoing(exchange.method, exchange.target, headers, pieces, route.timeout_s)
+        return Outgoing(exchange.method, exchange.target, headers, pieces, self._share(exchange, principal), route.timeout_s)
 
     async def body(self, route: Route, exchange: Exchange, held: HeldBody) -> bytes:
         return await exchange.body(self._most(route, exchange.method), held)
@@ -48,7 +49,15 @@ class Forwarding:
         self, route: Route, exchange: Exchange, body: bytes, principal: Principal, entitlements: Entitlements | None
     ) -> Outgoing:
         headers = self._headers(route, exchange, principal, entitlements)
-        return Outgoing(exchange.method, exchange.target, headers, body, route.timeout_s)
+        return Outgoing(exchange.method, exchange.target, headers, body, self._share(exchange, principal), route.timeout_s)
+
+    def check_room(self, route: Route, exchange: Exchange, principal: Principal) -> None:
+        """Overloaded, where a request would find no room now; asked before it is paid for."""
+        self.upstreams.shedding.check(route.service, self._share(exchange, principal))
+
+    def _share(self, exchange: Exchange, principal: Principal) -> Share:
+        shedding = self.upstreams.shedding
+        return shedding.share_of(principal) if principal.kind == "user" else shedding.share_of_nobody(exchange.client_ip)
 
     def _headers(
         self, route: Route, exchange: Exchange, principal: Principal, entitlements: Entitlements | None

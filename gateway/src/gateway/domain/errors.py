@@ -12,11 +12,13 @@ RateLimited
 └── TooLargeAtOnce
 TooLarge
 └── BodyTooLarge
+Unavailable
+└── Overloaded
 """
 
 from collections.abc import Mapping
 
-from shared.errors import Forbidden, RateLimited, TooLarge, Unauthenticated
+from shared.errors import Forbidden, RateLimited, TooLarge, Unauthenticated, Unavailable
 from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Decision
 
@@ -27,6 +29,7 @@ __all__ = [
     "NotFromHere",
     "OriginRefused",
     "OverLimit",
+    "Overloaded",
     "TooLargeAtOnce",
     "TooManyAtOnce",
 ]
@@ -81,3 +84,13 @@ class TooLargeAtOnce(RateLimited):
 class BodyTooLarge(TooLarge):
     def __init__(self, most: int) -> None:
         super().__init__(f"a body has at most {most} bytes here")
+
+
+class Overloaded(Unavailable):
+    """The gateway has more to hand on than it takes at a time."""
+
+    slug = "overloaded"
+    title = "Too busy"
+
+    def __init__(self) -> None:
+        super().__init__("too many requests are under way; this one was not handed on")

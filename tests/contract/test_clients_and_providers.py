@@ -7,10 +7,10 @@ import pytest
 
 from gateway.adapters.auth_client import OriginsAnswer, ResolveAnswer, resolve_request
 from gateway.domain.ports import Identity
-from gateway.domain.routing import ROUTES, route_of
 from indicator_service.domain.request import Adjustment, Interval
 from shared.ids import new_id
 from tests.contract.documents import accepts, answer_schema, missing, operation, resolved
+from tests.support.routes import ROUTES, TABLE
 
 Documents = Mapping[str, Any]
 RESOLVE = "/internal/v1/resolve"
@@ -56,7 +56,7 @@ def test_data_service_takes_what_indicator_service_asks(documents: Documents) ->
 def test_every_public_path_is_routed_to_the_service_that_serves_it(documents: Documents) -> None:
     for service, document in documents.items():
         for path in document["paths"]:
-            route = route_of(path.replace("{", "").replace("}", "").encode())
+            route = TABLE.of(path.replace("{", "").replace("}", "").encode())
             assert (route.service if route else None) == (None if path.startswith("/internal/") else service), path
 
 

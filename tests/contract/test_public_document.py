@@ -1,7 +1,7 @@
 """The committed public document is what the services serve."""
 
-from gateway.domain.routing import route_of
 from kalpi_local.openapi import document_path, public_document, render
+from tests.support.routes import TABLE
 
 
 def test_the_committed_document_is_the_one_the_services_make() -> None:
@@ -10,7 +10,7 @@ def test_the_committed_document_is_the_one_the_services_make() -> None:
 
 def test_it_shows_no_private_path_and_asks_for_credentials_where_the_edge_does() -> None:
     for path, item in public_document()["paths"].items():
-        route = route_of(path.replace("{", "").replace("}", "").encode())
+        route = TABLE.of(path.replace("{", "").replace("}", "").encode())
         assert route is not None, path
         for operation in item.values():
             assert ("security" in operation) == (route.access != "open"), path
@@ -18,7 +18,7 @@ def test_it_shows_no_private_path_and_asks_for_credentials_where_the_edge_does()
 
 def test_it_says_which_scope_each_call_takes() -> None:
     for path, item in public_document()["paths"].items():
-        route = route_of(path.replace("{", "").replace("}", "").encode())
+        route = TABLE.of(path.replace("{", "").replace("}", "").encode())
         assert route is not None, path
         for method, operation in item.items():
             scope = route.scope_for(method.upper())

@@ -7,12 +7,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.domain.origins import page_of
-from gateway.domain.routing import ROUTES
 from shared.events import EventBus
 from shared.ids import new_id
 from shared.subjects import auth_subject
 from tests.gateway.conftest import Market, Origin
 from tests.support.poll import until
+from tests.support.routes import ROUTES
 
 MINE, THEIRS, NOBODYS = "https://mine.example", "https://theirs.example:8443", "https://evil.example"
 SYMBOLS = "/api/v1/symbols"

@@ -13,7 +13,7 @@ from gateway.domain.addresses import AllowList
 from gateway.domain.errors import NotFromHere
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
-from gateway.domain.routing import ROUTES, Route, route_of
+from gateway.domain.routing import Route
 from shared.errors import ScopeRequired
 from shared.events import EventBus
 from shared.principal import Principal
@@ -22,6 +22,7 @@ from shared.subjects import auth_subject
 from tests.gateway.conftest import Origin, settings_for
 from tests.support.asgi import running
 from tests.support.poll import until
+from tests.support.routes import ROUTES, TABLE
 
 ANYTHING = "any scope, or none"
 NOBODY = "no credentials"
@@ -57,7 +58,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 def some_path(route: Route) -> str:
     """One whose first match is this route."""
-    return next(path for path in (route.path, f"{route.path}/x") if route_of(path.encode()) is route)
+    return next(path for path in (route.path, f"{route.path}/x") if TABLE.of(path.encode()) is route)
 
 
 def needed(route: Route, method: str) -> str:

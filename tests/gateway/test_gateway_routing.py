@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.routing import ROUTES, Route, route_of
+from gateway.domain.routing import MOST_KNOWN, Route, RouteTable
+from tests.support.routes import ROUTES, TABLE
 
 
 def said(route: Route | None) -> tuple[str, str] | None:
@@ -42,7 +43,7 @@ def said(route: Route | None) -> tuple[str, str] | None:
     ],
 )
 def test_a_path_belongs_to_one_service(path: str, expected: tuple[str, str]) -> None:
-    assert said(route_of(path.encode())) == expected
+    assert said(TABLE.of(path.encode())) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,18 +72,18 @@ def test_a_path_belongs_to_one_service(path: str, expected: tuple[str, str]) -> 
     ],
 )
 def test_anything_else_belongs_to_none(path: str) -> None:
-    assert route_of(path.encode()) is None
+    assert TABLE.of(path.encode()) is None
 
 
 @given(st.sampled_from(ROUTES), st.lists(st.sampled_from(["x", "batch", "custom", "validate", "me", "v1"]), max_size=3))
 def test_a_path_belongs_to_the_first_route_that_matches(route: Route, beneath: list[str]) -> None:
     path = "/".join([route.path, *beneath])
-    assert route_of(path.encode()) is next((one for one in ROUTES if one.matches(path)), None)
+    assert TABLE.of(path.encode()) is next((one for one in ROUTES if one.matches(path)), None)
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "%2e%2e", "internal", "v1", "api", "auth", "bars", "AAPL"]), max_size=8))
 def test_no_path_with_a_dotted_or_empty_segment_is_routed(segments: list[str]) -> None:
-    route = route_of(("/" + "/".join(segments)).encode())
+    route = TABLE.of(("/" + "/".join(segments)).encode())
     if {"..", ".", "", "%2e%2e"} & set(segments):
         assert route is None
 
@@ -105,6 +106,31 @@ def test_no_path_with_a_dotted_or_empty_segment_is_routed(segments: list[str]) -
 )
 def test_asking_what_it_would_cost_is_free(target: str, free: bool) -> None:
     path, _, query = target.partition("?")
-    route = route_of(path.encode())
+    route = TABLE.of(path.encode())
     assert route is not None
     assert route.is_free(query.encode()) == free
+
+
+def test_more_paths_than_are_remembered_are_found_all_the_same() -> None:
+    table = RouteTable(ROUTES)
+    bars = next(route for route in ROUTES if route.path == "/api/v1/bars")
+    for number in range(2 * MOST_KNOWN):
+        assert table.of(b"/api/v1/bars/S%d" % number) is bars
+        assert len(table._known) <= MOST_KNOWN
+    assert table.of(b"/api/v1/bars/" + b"S" * 1000) is bars
+    assert table.of(b"/api/v1/nowhere") is None
+    assert not {b"/api/v1/bars/" + b"S" * 1000, b"/api/v1/nowhere"} & set(table._known), "neither is worth the room"
+
+
+def test_other_routes_in_force_are_in_force_for_paths_that_were_asked_for_before() -> None:
+    table = RouteTable(ROUTES)
+    assert table.of(b"/api/v1/bars/A") is not None
+    table.take([route for route in ROUTES if route.path != "/api/v1/bars"])
+    assert table.of(b"/api/v1/bars/A") is None
+
+
+def test_who_remembers_something_of_the_routes_is_told_when_others_are_in_force() -> None:
+    table, told = RouteTable(ROUTES), list[str]()
+    table.when_taken(lambda: told.append("taken"))
+    table.take(ROUTES)
+    assert told == ["taken"]

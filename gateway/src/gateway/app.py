@@ -1,9 +1,11 @@
 """The wiring of the gateway."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -12,6 +14,7 @@ from gateway.adapters.auth_client import AuthClient
 from gateway.adapters.facts import MarketFacts, follow_auth
 from gateway.adapters.metrics_server import serving_metrics
 from gateway.adapters.request_metrics import RequestMetrics
+from gateway.adapters.route_files import RouteFile
 from gateway.adapters.upstream_metrics import count_shed
 from gateway.adapters.upstreams import Upstreams
 from gateway.api import pages
@@ -24,6 +27,7 @@ from gateway.domain.admission import Admission
 from gateway.domain.caching import AnswerCache
 from gateway.domain.callers import Callers
 from gateway.domain.origins import Origins
+from gateway.domain.route_file import RouteFileError
 from gateway.domain.routing import AUTH, DATA, INDICATOR, RATELIMIT
 from gateway.domain.shedding import Shedding
 from gateway.domain.tokens import SigningKeys, TokenVerifier
@@ -33,8 +37,9 @@ from shared.http_client import ServiceClient
 from shared.ids import new_id
 from shared.limits.book import PlanWatcher
 from shared.limits.limiter import Limiter
+from shared.metrics import Metrics
 from shared.service import Shell, edge_app
-from shared.settings import load_settings
+from shared.settings import EX_CONFIG, load_settings
 from shared.store import open_store
 from shared.tasks import end_task, log_failure
 
@@ -48,7 +53,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     shell = Shell.of(NAME, settings)
     redis = open_store(settings.redis_url.get_secret_value())
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
-    urls = {
+    route_file = _route_file_of(settings.routes_path, shell.metrics)
+    urls: dict[str, tuple[str, ...]] = {
         AUTH: settings.auth_urls,
         DATA: settings.data_urls,
         INDICATOR: settings.indicator_urls,
@@ -93,10 +99,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     forwarding = Forwarding(upstreams, shell.signer, settings.max_body_bytes)
     reading = Reading(cache, forwarding, common, 2 * settings.upstream_timeout_s)
     record = RequestMetrics(shell.metrics, cache.counts)
-    hits = Hits(callers, admission, reading, settings.trusted_proxies, record, shell.clock)
+    hits = Hits(route_file.table, callers, admission, reading, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
         Edge,
         name=NAME,
+        routes=route_file.table,
         callers=callers,
         origins=origins,
         admission=admission,
@@ -119,7 +126,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 market.follow(bus, cache.evict)
                 follow_auth(bus, callers, keys, origins)
                 await keys.refresh()
-                tasks = [asyncio.create_task(work) for work in (admission.keep_slots(), keys.run(), origins.run())]
+                looking = route_file.keep_looking(settings.routes_look_s)
+                tasks = [asyncio.create_task(work) for work in (admission.keep_slots(), keys.run(), origins.run(), looking)]
                 for task in tasks:
                     task.add_done_callback(log_failure)
                 yield
@@ -135,3 +143,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if not shell.telemetry.exports and not settings.log_hits:  # a span or a line for each takes the long way
         app.state.at_once = hits.answer
     return app
+
+
+def _route_file_of(path: Path | None, metrics: Metrics) -> RouteFile:
+    """A fit route file, or the end of the process: one line for each fault."""
+    try:
+        return RouteFile(path, metrics)
+    except (RouteFileError, OSError, UnicodeDecodeError) as error:
+        sys.stderr.writelines(f"route file: {line}\n" for line in str(error).splitlines())
+        sys.exit(EX_CONFIG)

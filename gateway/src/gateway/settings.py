@@ -1,6 +1,7 @@
 """What the gateway reads from its environment."""
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -12,7 +13,9 @@ __all__ = ["Settings"]
 
 
 class Settings(ServiceSettings):
-    """`upstream_timeout_s` is the longest wait for an answer of a service where its route says nothing else,
+    """`routes_path` is a route file in the place of the one that ships, looked at again each `routes_look_s`.
+
+    `upstream_timeout_s` is the longest wait for an answer of a service where its route says nothing else,
     `upstream_connections` how many there are to each instance at most.
 
     `forwarded_at_once` are the requests that may be under way at the services, `forwarded_at_once_per_service` at one of them; of
@@ -34,6 +37,8 @@ class Settings(ServiceSettings):
     data_urls: Urls
     indicator_urls: Urls
     ratelimit_urls: Urls
+    routes_path: Path | None = None
+    routes_look_s: float = Field(default=1.0, gt=0)
     upstream_timeout_s: float = Field(default=2.0, gt=0)
     upstream_connections: int = Field(default=512, ge=1)
     forwarded_at_once: int = Field(default=1024, ge=1)

@@ -15,7 +15,9 @@ import indicator_service.app
 import indicator_service.settings
 import ratelimit_service.app
 import ratelimit_service.settings
-from gateway.domain.routing import route_of
+from gateway.adapters.route_files import shipped_routes
+from gateway.domain.route_file import parse_routes
+from gateway.domain.routing import RouteTable
 from shared.openapi import merge_documents
 
 __all__ = ["document_path", "public_document", "render", "service_documents"]
@@ -42,15 +44,16 @@ def service_documents() -> dict[str, dict[str, Any]]:
 
 def public_document() -> dict[str, Any]:
     document = merge_documents(service_documents(), title="Kalpi", version="1", description=_DESCRIPTION)
+    routes = RouteTable(parse_routes(shipped_routes()))
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            _name_scope(path, method, operation)
+            _name_scope(routes, path, method, operation)
     return document
 
 
-def _name_scope(path: str, method: str, operation: dict[str, Any]) -> None:
+def _name_scope(routes: RouteTable, path: str, method: str, operation: dict[str, Any]) -> None:
     """As the edge asks for it, for programs and for who reads `/docs`."""
-    route = route_of(path.replace("{", "").replace("}", "").encode())
+    route = routes.of(path.replace("{", "").replace("}", "").encode())
     scope = route.scope_for(method.upper()) if route is not None else None
     if scope is not None:
         operation["security"] = [{scheme: [scope] for scheme in one} for one in operation["security"]]

@@ -27,7 +27,7 @@ from gateway.domain.errors import NotFromHere
 from gateway.domain.origins import Origins
 from gateway.domain.permission import check_permission
 from gateway.domain.requests import NOBODY, Recorder, RequestRecord, named_in, session_kind
-from gateway.domain.routing import Route, route_of
+from gateway.domain.routing import Route, RouteTable
 from shared.clock import Clock
 from shared.context import REQUEST_ID
 from shared.errors import KalpiError, Unauthenticated
@@ -53,6 +53,7 @@ class Edge:
         app: ASGIApp,
         *,
         name: str,
+        routes: RouteTable,
         callers: Callers,
         origins: Origins,
         admission: Admission,
@@ -67,6 +68,7 @@ class Edge:
         log_hits: bool,
     ) -> None:
         self._app = app
+        self._routes = routes
         self._nobody = Principal.service(name)
         self._callers = callers
         self._origins = origins
@@ -83,7 +85,7 @@ class Edge:
         self._log_hits = log_hits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = route_of(scope["raw_path"]) if scope["type"] == "http" else None
+        route = self._routes.of(scope["raw_path"]) if scope["type"] == "http" else None
         if route is None:
             await self._app(scope, receive, self._dressed(send) if scope["type"] == "http" else send)
             return

@@ -20,7 +20,7 @@ from gateway.domain.errors import OverLimit
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
 from gateway.domain.requests import Recorder, RequestRecord, named_in, session_kind
-from gateway.domain.routing import Route, route_of
+from gateway.domain.routing import Route, RouteTable
 from shared.at_once import AtOnce, Fields, Peer, lines_of
 from shared.clock import Clock
 from shared.context import sane_request_id
@@ -52,6 +52,7 @@ class Hits:
 
     def __init__(
         self,
+        routes: RouteTable,
         callers: Callers,
         admission: Admission,
         reading: Reading,
@@ -59,6 +60,9 @@ class Hits:
         record: Recorder,
         clock: Clock,
     ) -> None:
+        self._routes = routes
+        self._asked = lru_cache(_REMEMBERED)(self._understood)
+        routes.when_taken(self._asked.cache_clear)
         self._callers = callers
         self._admission = admission
         self._cache = reading.cache
@@ -73,7 +77,8 @@ class Hits:
         sent = dict(headers)
         if len(sent) != len(headers) or b"origin" in sent:
             return None
-        asked = _asked(target, sent.get(b"accept", b""))
+        accept = sent.get(b"accept", b"")
+        asked = self._asked(target, accept) if len(target) + len(accept) <= _LONGEST_REMEMBERED else None
         if asked is None:
             return None
         now = self._clock()
@@ -97,6 +102,13 @@ class Hits:
         latency_us = int((time.perf_counter() - began) * 1_000_000)
         self._record(_record_of(asked, principal, now, given, latency_us, request_id))
         return AtOnce(given.status, lines, given.body)
+
+    def _understood(self, target: bytes, accept: bytes) -> _Asked | None:
+        path, _, query = target.partition(b"?")
+        route = self._routes.of(path)
+        if route is None or route.access != "data" or route.is_free(query):
+            return None
+        return _Asked(route, request_key(path, query, accept), *named_in(path.decode("ascii"), query))
 
     def _recognised(self, sent: Mapping[bytes, bytes], now: datetime) -> Resolved | None:
         key, bearer = sent.get(b"x-api-key"), sent.get(b"authorization")
@@ -128,19 +140,6 @@ def _record_of(asked: _Asked, caller: Principal, at: datetime, given: Given, lat
         len(given.body),
         request_id,
     )
-
-
-def _asked(target: bytes, accept: bytes) -> _Asked | None:
-    return _understood(target, accept) if len(target) + len(accept) <= _LONGEST_REMEMBERED else None
-
-
-@lru_cache(_REMEMBERED)
-def _understood(target: bytes, accept: bytes) -> _Asked | None:
-    path, _, query = target.partition(b"?")
-    route = route_of(path)
-    if route is None or route.access != "data" or route.is_free(query):
-        return None
-    return _Asked(route, request_key(path, query, accept), *named_in(path.decode("ascii"), query))
 
 
 def _lines_of(decision: Decision) -> bytes:

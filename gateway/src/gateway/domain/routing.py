@@ -1,4 +1,4 @@
-"""Which service answers a path, and what the edge does before it is asked.
+"""Which service answers a path, and what the edge does before it is asked. The routes themselves stand in `routes.yaml`.
 
     open     no credentials; counted against the caller's address
     account  credentials; costs nothing, is never cached
@@ -9,20 +9,31 @@ or percent-encoded (`//`, `..`, `%2f`) matches no route, and no two parsers can 
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl
 
 from shared.scopes import Scope
 
-__all__ = ["AUTH", "DATA", "INDICATOR", "RATELIMIT", "Route", "route_of"]
+__all__ = ["AUTH", "DATA", "INDICATOR", "RATELIMIT", "Access", "Route", "RouteTable", "ServiceName", "is_plain"]
 
-AUTH = "auth-service"
-DATA = "data-service"
-INDICATOR = "indicator-service"
-RATELIMIT = "ratelimit-service"
+ServiceName = Literal["auth-service", "data-service", "indicator-service", "ratelimit-service"]
+Access = Literal["open", "account", "data"]
 
+AUTH: ServiceName = "auth-service"
+DATA: ServiceName = "data-service"
+INDICATOR: ServiceName = "indicator-service"
+RATELIMIT: ServiceName = "ratelimit-service"
+
+MOST_KNOWN = 4096
+"""Paths whose route is remembered; and none that is longer than `_LONGEST_KNOWN` bytes."""
+_LONGEST_KNOWN = 256
 _PLAIN = re.compile(rb"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+")
+
+
+def is_plain(path: str) -> bool:
+    return _PLAIN.fullmatch(path.encode()) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +51,8 @@ class Route:
     """
 
     path: str
-    service: str
-    access: Literal["open", "account", "data"]
+    service: ServiceName
+    access: Access
     scope: Scope | None
     alone: bool = False
     changing: Scope | None = None
@@ -67,54 +78,37 @@ class Route:
         return self.explains and [value for name, value in sent if name == "explain"] == ["true"]
 
 
-ROUTES = (
-    Route("/api/v1/auth/register", AUTH, "open", None, alone=True),
-    Route("/api/v1/auth/login", AUTH, "open", None, alone=True),
-    Route("/api/v1/auth/refresh", AUTH, "open", None, alone=True),
-    Route("/api/v1/auth/logout", AUTH, "open", None, alone=True),
-    Route("/api/v1/auth/password/forgot", AUTH, "open", None, alone=True),
-    Route("/api/v1/auth/password/reset", AUTH, "open", None, alone=True),
-    Route("/.well-known/jwks.json", AUTH, "open", None, alone=True),
-    Route("/api/v1/auth/me", AUTH, "account", None, alone=True, changing="keys:manage"),
-    # keys, the password, every session: who may change one of them has the account
-    Route("/api/v1/auth", AUTH, "account", "keys:manage"),
-    Route("/api/v1/tenant", AUTH, "account", "keys:manage"),
-    Route("/api/v1/admin", AUTH, "account", "admin"),
-    Route("/api/v1/usage", RATELIMIT, "account", None),
-    Route("/api/v1/indicators", INDICATOR, "account", "indicators:read", alone=True),  # the catalogue costs nothing
-    Route("/api/v1/indicators/batch", INDICATOR, "data", "batch", alone=True, batch=True, body_bytes=16 << 20, timeout_s=60),
-    # managing one's own computes nothing. Saving one takes no more than using it: the alternative, keys:manage, would put a key
-    # that makes keys into every program that saves an indicator
-    Route("/api/v1/indicators/custom", INDICATOR, "account", "indicators:read"),
-    # 50,000 bars as objects are 6 MB
-    Route("/api/v1/indicators", INDICATOR, "data", "indicators:read", explains=True, body_bytes=8 << 20),
-    Route("/api/v1/expressions/validate", INDICATOR, "account", "indicators:read", alone=True),  # computes nothing
-    Route("/api/v1/expressions", INDICATOR, "data", "indicators:read", body_bytes=8 << 20),
-    # of all symbols it is seconds of work
-    Route("/api/v1/patterns", INDICATOR, "data", "screener", alone=True, timeout_s=30),
-    Route("/api/v1/patterns", INDICATOR, "data", "indicators:read", timeout_s=30),
-    Route("/api/v1/screener", INDICATOR, "data", "screener", alone=True, timeout_s=30),
-    Route("/api/v1/symbols", DATA, "data", "bars:read"),
-    Route("/api/v1/bars", DATA, "data", "bars:read"),
-    Route("/api/v1/data/import", DATA, "account", "admin", alone=True, upload_bytes=256 << 20, timeout_s=120),
-)
-"""The first that matches."""
+class RouteTable:
+    """The first route that matches is the one. `take` puts other routes in force, and tells who remembers something of them."""
 
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._told: list[Callable[[], None]] = []
+        self.take(routes)
 
-def _head(path: str) -> str:
-    """`/api/v1/bars` of `/api/v1/bars/AAPL`: no route is shorter than that and has others beneath it."""
-    return "/".join(path.split("/", 4)[:4])
+    def when_taken(self, tell: Callable[[], None]) -> None:
+        self._told.append(tell)
 
+    def take(self, routes: Sequence[Route]) -> None:
+        """A request that has found its route keeps it."""
+        self.routes = tuple(routes)
+        self._known: dict[bytes, Route] = {}
+        for tell in self._told:
+            tell()
 
-_BY_HEAD = {head: [route for route in ROUTES if _head(route.path) == head] for head in {_head(route.path) for route in ROUTES}}
+    def of(self, raw_path: bytes) -> Route | None:
+        """`raw_path` as it was sent, without the query."""
+        known = self._known.get(raw_path)
+        if known is not None:
+            return known
+        route = self._find(raw_path)
+        if route is not None and len(raw_path) <= _LONGEST_KNOWN:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[raw_path] = route
+        return route
 
-
-def route_of(raw_path: bytes) -> Route | None:
-    """`raw_path` as it was sent, without the query."""
-    if not _PLAIN.fullmatch(raw_path):
-        return None
-    path = raw_path.decode("ascii")
-    for route in _BY_HEAD.get(_head(path), ()):
-        if route.matches(path):
-            return route
-    return None
+    def _find(self, raw_path: bytes) -> Route | None:
+        if not _PLAIN.fullmatch(raw_path):
+            return None
+        path = raw_path.decode("ascii")
+        return next((route for route in self.routes if route.matches(path)), None)

@@ -367,3 +367,41 @@ async def test_a_process_answers_until_it_is_told_to_stop_and_ends_with_0() -> N
     process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0
+
+
+async def test_who_is_connected_when_a_process_is_told_to_stop_is_answered_and_sent_elsewhere() -> None:
+    environment = {"KALPI_PRINCIPAL_KEYS": PRINCIPAL_KEYS, "EXAMPLE_SECRET": "s", "EXAMPLE_DRAIN_DELAY_S": "0.3"}
+    process = await start(environment)
+    assert process.stdout is not None
+    log = b""
+
+    async def says(what: bytes) -> bool:
+        nonlocal log
+        assert process.stdout is not None
+        log += await process.stdout.readline()
+        return what in log
+
+    await until(lambda: says(b"Uvicorn running on"))
+    port = int(log.partition(b"127.0.0.1:")[2].split(b" ")[0])
+    kept, silent, half = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+
+    async def asked(of: tuple[asyncio.StreamReader, asyncio.StreamWriter], what: bytes) -> bytes:
+        of[1].write(what)
+        async with asyncio.timeout(10):
+            return (await of[0].readuntil(b"\r\n\r\n")).lower()
+
+    live = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"
+    assert b"connection: close" not in await asked(kept, live)
+    half[1].write(live[:20])
+    process.send_signal(signal.SIGTERM)
+    await until(lambda: says(b'"stopping"'))
+    assert b"connection: close" in await asked(kept, live)
+    await until(lambda: says(b"Shutting down"))
+    for late, what in ((silent, live), (half, live[20:])):
+        answer = await asked(late, what)
+        assert answer.startswith(b"http/1.1 200")
+        assert b"connection: close" in answer
+    await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 0
+    for _, writer in (kept, silent, half):
+        writer.close()

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from shared.at_once import AnswerAtOnce, AtOnce, Fields, lines_of
 from shared.context import sane_request_id
@@ -25,6 +26,7 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 * 1024
 HEADER_DEADLINE_S = 10.0
 DRAIN_S = 30
+FIRST_REQUEST_S = 1.0
 _LONGEST_INSTANCE = 2048
 _TOO_LONG = f"more than {MAX_HEADER_BYTES} bytes of header"
 _NOT_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
@@ -118,6 +120,26 @@ class StrictProtocol(HttpToolsProtocol):
                 return
         self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
         super().on_headers_complete()
+        if self.stopping:
+            self._close_after_answer()
+
+    @property
+    def stopping(self) -> bool:
+        return getattr(self.server_state, "stopping", False)
+
+    def shutdown(self) -> None:
+        """At the end of the process. Where the first request is still to come, or has come in part, it is waited for."""
+        newest: Any = self.cycle  # as above
+        if newest is None or self._in_header:
+            self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
+        else:
+            super().shutdown()
+
+    def _close_after_answer(self) -> None:
+        """Says so in the answer, so that the client's next request goes to a process that stays."""
+        newest: Any = self.cycle
+        if newest is not None:
+            newest.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._in_message = False
@@ -128,7 +150,7 @@ class StrictProtocol(HttpToolsProtocol):
         """None for what goes the way of ASGI: what must wait its turn, or for the client to read, and what is no plain GET."""
         parser = self.parser
         newest: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out
-        waits = self.flow.write_paused or self.pipeline or (newest is not None and not newest.response_complete)
+        waits = self.stopping or self.flow.write_paused or self.pipeline or (newest is not None and not newest.response_complete)
         if waits or parser.get_method() != b"GET" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return None
         try:
@@ -226,11 +248,22 @@ def serve(service: str, settings: ServiceSettings, create_app: Callable[[Any], F
         raise SystemExit(1)
 
 
+class _State(ServerState):
+    """What all connections of a server know."""
+
+    stopping = False
+
+
 class _Server(uvicorn.Server):
-    """On a signal: not ready, a pause in which load balancers notice, then uvicorn's own drain; exit code 0."""
+    """On a signal: not ready, a pause in which load balancers notice, then uvicorn's own drain; exit code 0.
+
+    From the signal on every answer is the last of its connection: one that stays open to the end, without a request under way,
+    would be closed in the face of the next one.
+    """
 
     def __init__(self, config: uvicorn.Config, readiness: Readiness, drain_delay_s: float) -> None:
         super().__init__(config)
+        self.server_state = self._state = _State()
         self._readiness = readiness
         self._drain_delay_s = drain_delay_s
 
@@ -249,6 +282,7 @@ class _Server(uvicorn.Server):
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
         _log.info("stopping")
         self._readiness.ready = False
+        self._state.stopping = True
         loop.call_later(self._drain_delay_s, self._exit)
 
     def _exit(self) -> None:

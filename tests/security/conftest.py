@@ -28,15 +28,24 @@ async def account(client: httpx.AsyncClient) -> Account:
 
 @pytest.fixture
 def database_url(stack: Stack) -> str:
-    """auth-service's own."""
-    return embedded_urls(stack.state["urls"]["postgres"], "auth", Secrets(stack.home / "secrets.json")).app
+    return auth_database_url(stack)
 
 
 @pytest.fixture
 async def forge(stack: Stack, account: Account, database_url: str) -> Forge:
     """With the very key that signed the account's token."""
+    return Forge.of(account.token["Authorization"].removeprefix("Bearer "), await signing_seeds(stack, database_url))
+
+
+def auth_database_url(stack: Stack) -> str:
+    """auth-service's own."""
+    return embedded_urls(stack.state["urls"]["postgres"], "auth", Secrets(stack.home / "secrets.json")).app
+
+
+async def signing_seeds(stack: Stack, database_url: str) -> list[bytes]:
+    """Of every key that a token may have been signed with."""
     connection = await asyncpg.connect(database_url)
     names = [row["id"] for row in await connection.fetch("SELECT id FROM auth.signing_key")]
     await connection.close()
     master = decode_key(Secrets(stack.home / "secrets.json").signing_key)
-    return Forge.of(account.token["Authorization"].removeprefix("Bearer "), [seed_of(master, name) for name in names])
+    return [seed_of(master, name) for name in names]

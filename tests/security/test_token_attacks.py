@@ -1,45 +1,27 @@
 """Every forged credential, through the running product: a 401 in the contract's words, and nothing is the worse for it."""
 
-import itertools
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from tests.security.attacks import Headers, attacks, bearer
+from tests.security.crowd import Crowd, crowd_at
 from tests.security.forging import Forge
 from tests.support.accounts import Account
-from tests.support.poll import until
 from tests.support.stack import Stack
 
 ME = "/api/v1/auth/me"
 
 
 @pytest.fixture
-async def crowd(stack: Stack) -> AsyncIterator[Iterator[httpx.AsyncClient]]:
-    """Clients in turn. On Linux every address of 127.0.0.0/8 is this machine's, and each may fail 50 times a second."""
-    addresses = [f"127.0.0.{number}" for number in range(1, 17 if sys.platform == "linux" else 2)]
-    async with AsyncExitStack() as opened:
-        clients = []
-        for address in addresses:
-            transport = httpx.AsyncHTTPTransport(local_address=address)
-            client = httpx.AsyncClient(base_url=stack.url, timeout=10, trust_env=False, transport=transport)
-            clients.append(await opened.enter_async_context(client))
-        yield itertools.cycle(clients)
+async def crowd(stack: Stack) -> AsyncIterator[Crowd]:
+    async with crowd_at(stack.url) as crowd:
+        yield crowd
 
 
-async def answer_to(client: httpx.AsyncClient, headers: Headers) -> httpx.Response:
-    """Sent again while the address has used up what it may ask without credentials."""
-
-    async def attempt() -> httpx.Response | None:
-        answer = await client.get(ME, headers=headers)
-        return None if answer.status_code == 429 else answer
-
-    answer = await until(attempt, every_s=0.1, what="an answer")
-    assert answer is not None
-    return answer
+async def answer_to(crowd: Crowd, headers: Headers) -> httpx.Response:
+    return await crowd.request("GET", ME, headers=headers)
 
 
 def fault(answer: httpx.Response) -> str | None:
@@ -57,25 +39,27 @@ def fault(answer: httpx.Response) -> str | None:
 
 
 async def test_every_forged_credential_is_a_401_and_the_gateway_goes_on(
-    client: httpx.AsyncClient, crowd: Iterator[httpx.AsyncClient], stack: Stack, account: Account, forge: Forge
+    crowd: Crowd, stack: Stack, account: Account, forge: Forge
 ) -> None:
     processes = {name: (entry["pid"], entry["restarts"]) for name, entry in stack.state["services"].items()}
-    assert (await answer_to(client, bearer(forge.token))).status_code == 200
-    assert (await answer_to(client, bearer(forge.sealed()))).status_code == 200, "the forge's own seal is good"
+    assert (await answer_to(crowd, bearer(forge.token))).status_code == 200
+    assert (await answer_to(crowd, bearer(forge.sealed()))).status_code == 200, "the forge's own seal is good"
     faults: dict[str, str] = {}
     names = []
     for name, headers in attacks(forge, account.key["X-API-Key"]):
         names.append(name)
-        if (wrong := fault(await answer_to(next(crowd), headers))) is not None:
+        if (wrong := fault(await answer_to(crowd, headers))) is not None:
             faults[name] = wrong
     assert faults == {}
     assert len(names) == len(set(names)) > 400
     for headers in (bearer(forge.token), [(b"X-API-Key", account.key["X-API-Key"].encode())]):
-        assert (await answer_to(client, headers)).status_code == 200
+        assert (await answer_to(crowd, headers)).status_code == 200
     assert {name: (entry["pid"], entry["restarts"]) for name, entry in stack.state["services"].items()} == processes
 
 
-async def test_a_header_beyond_64_kib_is_a_431_and_the_gateway_goes_on(client: httpx.AsyncClient, forge: Forge) -> None:
+async def test_a_header_beyond_64_kib_is_a_431_and_the_gateway_goes_on(
+    client: httpx.AsyncClient, crowd: Crowd, forge: Forge
+) -> None:
     for headers in (
         bearer("a" * (64 << 10)),
         bearer(forge.token + "." * (64 << 10)),
@@ -83,4 +67,4 @@ async def test_a_header_beyond_64_kib_is_a_431_and_the_gateway_goes_on(client: h
     ):
         answer = await client.get(ME, headers=headers)
         assert (answer.status_code, answer.headers["content-type"]) == (431, "application/problem+json")
-        assert (await answer_to(client, bearer(forge.token))).status_code == 200
+        assert (await answer_to(crowd, bearer(forge.token))).status_code == 200

@@ -113,6 +113,15 @@ async def test_an_address_that_the_server_refuses_is_not_tried_again(post: Post)
     assert await post.waiting() == 0
 
 
+async def test_an_address_that_no_server_of_this_kind_can_take_holds_up_nothing(post: Post) -> None:
+    """Anybody can register one: it is no fault of the mail server, and not tried again."""
+    await post.post("jörg@example.com")
+    postman = post.postman()
+    await postman.deliver_batch()
+    await postman.check()
+    assert (post.server.taken, await post.waiting(), post.outcomes) == ([], 0, {"refused": 1})
+
+
 async def test_what_could_not_be_sent_in_time_is_counted_and_given_up(post: Post) -> None:
     post.server.answers["MAIL"] = "451 not now"
     await post.post("ada@example.com")

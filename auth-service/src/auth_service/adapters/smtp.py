@@ -41,7 +41,13 @@ class SmtpMailer:
 
 
 def _meaning(error: Exception) -> MailRefused | Unavailable:
-    """For good is only what is said of this address or letter: a sender or a password that is refused is a setting of ours."""
+    """For good is only what is said of this address or letter: a sender or a password that is refused is a setting of ours.
+
+    So is an address beyond ASCII that the server has no way to take (RFC 6531): whoever asked for the mail has chosen it, and
+    one that were tried again and again would show as a mail server that does not answer.
+    """
+    if isinstance(error, aiosmtplib.SMTPNotSupported):
+        return MailRefused("the mail server takes no address beyond ASCII")
     refused = error.recipients[0] if isinstance(error, aiosmtplib.SMTPRecipientsRefused) else error
     code = refused.code if isinstance(refused, aiosmtplib.SMTPResponseException) else None
     words = f"the mail server says {code}" if code else f"the mail server does not answer ({type(error).__name__})"

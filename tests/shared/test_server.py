@@ -5,19 +5,22 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
+import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from shared import server as server_module
 from shared.at_once import AtOnce, Fields, Peer
+from shared.server import StrictProtocol
 from shared.settings import EX_CONFIG
 from tests.support.http_server import serving
 from tests.support.poll import until
@@ -306,6 +309,90 @@ async def test_a_client_that_does_not_read_is_not_answered_without_end(at_once: 
     await until(noticed, what="the first requests")
     assert len(app.asked) < 20, "the rest waits until somebody reads"
     writer.transport.abort()
+
+
+class Later:
+    """A loop whose time passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> SimpleNamespace:
+        timer = (self.now + seconds, call, arguments)
+        self.timers.append(timer)
+        return SimpleNamespace(cancel=lambda: self.timers.remove(timer) if timer in self.timers else None)
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+        for timer in [timer for timer in self.timers if timer[0] <= self.now]:
+            self.timers.remove(timer)
+            _, call, arguments = timer
+            call(*arguments)
+
+
+class Wire:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def get_extra_info(self, _name: str, default: object = None) -> object:
+        return default
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def writelines(self, pieces: Sequence[bytes]) -> None:
+        self.written.append(b"".join(pieces))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def connected() -> tuple[StrictProtocol, Later, Wire]:
+    """A connection to an app that answers at once, kept for 75 s."""
+    config = uvicorn.Config(AtOnceApp(), http=StrictProtocol, ws="none", log_config=None, timeout_keep_alive=75)
+    config.load()
+    loop, wire = Later(), Wire()
+    protocol = StrictProtocol(config, ServerState(), {}, cast("asyncio.AbstractEventLoop", loop))
+    protocol.connection_made(cast("asyncio.Transport", wire))
+    return protocol, loop, wire
+
+
+def test_a_connection_is_kept_for_as_long_as_it_is_used(connected: tuple[StrictProtocol, Later, Wire]) -> None:
+    protocol, loop, wire = connected
+    for _ in range(10):
+        protocol.data_received(get("/at-once"))
+        loop.pass_(50)
+        assert not wire.closed
+    assert len(wire.written) == 10
+    loop.pass_(24.9)
+    assert not wire.closed
+    loop.pass_(0.1)
+    assert wire.closed
+
+
+def test_a_connection_has_one_timer_and_leaves_none(connected: tuple[StrictProtocol, Later, Wire]) -> None:
+    protocol, loop, _wire = connected
+    for _ in range(100):
+        protocol.data_received(get("/at-once"))
+    assert len(loop.timers) == 1
+    protocol.connection_lost(ConnectionResetError())
+    assert not loop.timers
+
+
+def test_a_connection_that_says_nothing_is_given_up_on(connected: tuple[StrictProtocol, Later, Wire]) -> None:
+    _protocol, loop, wire = connected
+    loop.pass_(10)
+    assert wire.closed
+    assert wire.written[0].startswith(b"HTTP/1.1 408 ")
 
 
 SCRIPT = """

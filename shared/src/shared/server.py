@@ -42,6 +42,7 @@ class StrictProtocol(HttpToolsProtocol):
     connection: where the next request would begin is not known.
     """
 
+    _active_at = 0.0
     _header_bytes = 0
     _unfinished = 0
     _in_message = False
@@ -62,11 +63,13 @@ class StrictProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_header_timer()
+        self._stop_idle_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        self._active_at = self.loop.time()
         super().data_received(data)
         if self._in_header:  # as it is only where a header did not come whole
             if self._header_timer is None:
@@ -79,7 +82,9 @@ class StrictProtocol(HttpToolsProtocol):
                 self._refuse(431, _TOO_LONG)
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        """Without uvicorn's part of it, a scope, which only what goes the way of ASGI has."""
+        self.url = b""
+        self.headers = []
         self._header_bytes = 0
         self._in_message = self._in_header = True
         self._answered = False
@@ -118,7 +123,11 @@ class StrictProtocol(HttpToolsProtocol):
             if answer is not None:
                 self._write(answer)
                 return
-        self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers += headers
+        self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
         if self.stopping:
             self._close_after_answer()
@@ -149,9 +158,9 @@ class StrictProtocol(HttpToolsProtocol):
     def _answer_at_once(self, ask: AnswerAtOnce) -> AtOnce | None:
         """None for what goes the way of ASGI: what must wait its turn, or for the client to read, and what is no plain GET."""
         parser = self.parser
-        newest: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out
-        waits = self.stopping or self.flow.write_paused or self.pipeline or (newest is not None and not newest.response_complete)
-        if waits or parser.get_method() != b"GET" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+        if self.stopping or self.flow.write_paused or self._is_answering() or parser.get_method() != b"GET":
+            return None
+        if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return None
         try:
             return ask(self.url, self.headers, self.client)
@@ -167,7 +176,37 @@ class StrictProtocol(HttpToolsProtocol):
             self._default_lines = lines_of(state.default_headers)
         head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], self._default_lines, answer.lines)
         self.transport.writelines((head, answer.body))
-        self.on_response_complete()
+        state.total_requests += 1
+        if self.timeout_keep_alive_task is None:
+            self._start_idle_timer(self.timeout_keep_alive)
+
+    # The timer of a connection that nobody uses goes on while it is used, and looks at its end whether it was. uvicorn stops it
+    # at each request and starts another one, for a tenth of what a hit takes.
+
+    def on_response_complete(self) -> None:
+        self._stop_idle_timer()
+        super().on_response_complete()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """uvicorn's way to say that something has come, or is done."""
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._is_answering():
+            return  # the end of its answer starts it again
+        left_s = self._active_at + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._start_idle_timer(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _start_idle_timer(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _stop_idle_timer(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
         self._refuse(400, "this is not well-formed HTTP/1.1")
@@ -189,14 +228,17 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_header = False
         self._stop_header_timer()
         # whatever came in the middle of an answer would be taken for a part of it
-        if not self._answering():
+        if not self._has_begun():
             self.transport.write(self._refusal(status, detail))
         self.transport.close()
 
-    def _answering(self) -> bool:
+    def _has_begun(self) -> bool:
         """Whether an answer has begun, or may have: one is while others wait behind it."""
+        return bool(self.pipeline) or (self._is_answering() and self.cycle.response_started)
+
+    def _is_answering(self) -> bool:
         newest: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out
-        return bool(self.pipeline) or (newest is not None and newest.response_started and not newest.response_complete)
+        return newest is not None and not newest.response_complete
 
     def _refusal(self, status: int, detail: str) -> bytes:
         """The whole answer; between two messages, what is known of the last one is not about what came after it."""

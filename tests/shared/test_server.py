@@ -348,6 +348,9 @@ class Wire:
     def writelines(self, pieces: Sequence[bytes]) -> None:
         self.written.append(b"".join(pieces))
 
+    def write_eof(self) -> None:
+        self.written.append(b"")
+
     def is_closing(self) -> bool:
         return self.closed
 
@@ -391,8 +394,11 @@ def test_a_connection_has_one_timer_and_leaves_none(connected: tuple[StrictProto
 def test_a_connection_that_says_nothing_is_given_up_on(connected: tuple[StrictProtocol, Later, Wire]) -> None:
     _protocol, loop, wire = connected
     loop.pass_(10)
+    refusal, end = wire.written
+    assert refusal.startswith(b"HTTP/1.1 408 ")
+    assert end == b""
+    loop.pass_(2)
     assert wire.closed
-    assert wire.written[0].startswith(b"HTTP/1.1 408 ")
 
 
 SCRIPT = """

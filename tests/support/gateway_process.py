@@ -1,5 +1,6 @@
 """One more gateway beside a running stack's own: the real process, on a port of its own, in front of whatever it is told of."""
 
+import http.client
 import json
 import os
 import socket
@@ -32,7 +33,11 @@ class GatewayProcess:
 
     def metrics(self) -> str:
         """In Prometheus' text form."""
-        return httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10, trust_env=False).text
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=10)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return text
 
 
 def environment_of(stack: Stack) -> dict[str, str]:

@@ -21,6 +21,9 @@ _MOST = 4096
 class Metrics:
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
+        self._refused = Counter(
+            "kalpi_http_refused", "Requests that no application has seen", ("service", "why"), registry=self.registry
+        )
         self._service = service
         self._requests: dict[tuple[str, str, int], _Series] = {}
         self.read(self._request_families)
@@ -33,6 +36,10 @@ class Metrics:
             series = self._requests.setdefault(key, _Series())
         series.seconds += seconds
         series.buckets[bisect_left(_BOUNDS, seconds)] += 1
+
+    def refused(self, why: str) -> None:
+        """One whose bytes the server would not take; `why` is one of a few words."""
+        self._refused.labels(self._service, why).inc()
 
     def counter(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(name, documentation, labels, registry=self.registry)

@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from shared.at_once import AnswerAtOnce, AtOnce, Fields, lines_of
 from shared.context import sane_request_id
+from shared.framing import METHODS, Fault, fault_of
 from shared.health import Readiness
 from shared.logging import configure_logging, get_logger
 from shared.problems import MEDIA_TYPE, problem_body
@@ -24,11 +25,20 @@ __all__ = ["StrictProtocol", "serve"]
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 * 1024
+MAX_AROUND_CHUNKS = 64 * 1024
 HEADER_DEADLINE_S = 10.0
+TAIL_S = 10.0
+"""How long the rest of a body may go on coming that was answered before it had come."""
+LINGER_S = 2.0
+"""How long a client that was refused may go on sending, unread."""
 DRAIN_S = 30
 FIRST_REQUEST_S = 1.0
 _LONGEST_INSTANCE = 2048
-_TOO_LONG = f"more than {MAX_HEADER_BYTES} bytes of header"
+_AROUND_A_BYTE = 8
+"""A chunk of one byte has five or six around it."""
+_LONG_HEADER = Fault(431, "header", f"more than {MAX_HEADER_BYTES} bytes of header")
+_MANY_FIELDS = Fault(431, "fields", f"more than {MAX_HEADERS} header fields")
+_MUCH_AROUND = Fault(400, "chunks", "the body says more of its chunks than is in them")
 _NOT_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """Fields of a request that more is to come of."""
 _log = get_logger("server")
@@ -37,19 +47,24 @@ _log = get_logger("server")
 class StrictProtocol(HttpToolsProtocol):
     """httptools answers 200 to 10,000 headers and to no or two Hosts, and waits for ever for half a header; this does not.
 
-    Bounds: 100 header fields and 64 KiB of them (431, RFC 6585, section 5), exactly one Host (400, RFC 9112, section 3.2),
-    a complete header within 10 s (408). Each refusal, like httptools' own of what is no HTTP, is a problem and closes the
-    connection: where the next request would begin is not known.
+    Bounds: 100 header fields and 64 KiB of them (431, RFC 6585, section 5), a complete header within 10 s (408), what
+    `shared.framing` asks of one, 64 KiB around the chunks of a body and eight bytes more for each of its own, 10 s for the rest
+    of a body that was answered already. httptools keeps a field until it ends, so bytes are counted as they come. It would put
+    fields after a body among those of the header; they are passed over (RFC 9110, section 6.5.1).
+
+    Each refusal, like httptools' own of what is no HTTP, is counted, is a problem and closes the connection: where the next
+    request would begin is not known.
     """
 
     _active_at = 0.0
     _header_bytes = 0
-    _unfinished = 0
+    _room = MAX_HEADER_BYTES
     _in_message = False
     _in_header = False
     _refused = False
     _answered = False
     _header_timer: asyncio.TimerHandle | None = None
+    _tail_timer: asyncio.TimerHandle | None = None
     _default_headers: Fields | None = None
     _default_lines = b""
 
@@ -64,28 +79,37 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_header_timer()
         self._stop_idle_timer()
+        self._stop_tail_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
         self._active_at = self.loop.time()
+        if self._in_message:
+            self._room -= len(data)
         super().data_received(data)
-        if self._in_header:  # as it is only where a header did not come whole
+        if self._in_message:  # as it is only where a request did not come whole
+            self._watch()
+
+    def _watch(self) -> None:
+        """What is still to come after some bytes have: not too much, and not for ever."""
+        if self._refused:
+            return
+        if self._room < 0:
+            self._refuse(*(_LONG_HEADER if self._in_header else _MUCH_AROUND))
+        elif self._in_header:
             if self._header_timer is None:
                 self._start_header_timer()
-                self._unfinished = 0
-                return
-            # of a field that does not end, the parser says nothing
-            self._unfinished += len(data)
-            if self._unfinished > MAX_HEADER_BYTES:
-                self._refuse(431, _TOO_LONG)
+        elif self._tail_timer is None and not self._is_answering():
+            self._tail_timer = self.loop.call_later(TAIL_S, self._end_tail)
 
     def on_message_begin(self) -> None:
         """Without uvicorn's part of it, a scope, which only what goes the way of ASGI has."""
         self.url = b""
         self.headers = []
         self._header_bytes = 0
+        self._room = MAX_HEADER_BYTES
         self._in_message = self._in_header = True
         self._answered = False
         if self._header_timer is not None:
@@ -95,42 +119,56 @@ class StrictProtocol(HttpToolsProtocol):
         self._header_bytes += len(url)
         self.url += url
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(431, _TOO_LONG)
+            self._refuse(*_LONG_HEADER)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """All of uvicorn's but `Expect`, in one call: it is the most frequent one."""
         self._header_bytes += len(name) + len(value) + 4
         headers = self.headers
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(431, _TOO_LONG)
+            self._refuse(*_LONG_HEADER)
+        elif not self._in_header:
+            return
         elif len(headers) >= MAX_HEADERS:
-            self._refuse(431, f"more than {MAX_HEADERS} header fields")
+            self._refuse(*_MANY_FIELDS)
         else:
             headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_header = False
+        self._room = MAX_AROUND_CHUNKS
         if self._header_timer is not None:
             self._stop_header_timer()
         if self._refused:
             return
-        names = [name for name, _ in self.headers]
-        if names.count(b"host") != 1:
-            self._refuse(400, "exactly one Host is required")
+        parser = self.parser
+        upgrades = parser.should_upgrade()
+        fault = fault_of(parser.get_method(), parser.get_http_version(), self.url, self.headers, upgrades=upgrades)
+        if fault is not None:
+            self._refuse(*fault)
             return
-        if self._at_once is not None and _NOT_PLAIN.isdisjoint(names):
+        if self._at_once is not None and _NOT_PLAIN.isdisjoint([name for name, _ in self.headers]):
             answer = self._answer_at_once(self._at_once)
             if answer is not None:
                 self._write(answer)
                 return
+        self._go_on()
+        if upgrades or self.stopping:
+            # whatever comes with an upgrade is not looked at; what comes after a stop goes to a process that stays
+            self._close_after_answer()
+
+    def on_body(self, body: bytes) -> None:
+        self._room += _AROUND_A_BYTE * len(body)
+        super().on_body(body)
+
+    def _go_on(self) -> None:
+        """The way of ASGI, with uvicorn's part of `on_message_begin` that was left out."""
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
         self.headers += headers
         self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
-        if self.stopping:
-            self._close_after_answer()
 
     @property
     def stopping(self) -> bool:
@@ -145,13 +183,14 @@ class StrictProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _close_after_answer(self) -> None:
-        """Says so in the answer, so that the client's next request goes to a process that stays."""
+        """Says so in the answer."""
         newest: Any = self.cycle
         if newest is not None:
             newest.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._in_message = False
+        self._stop_tail_timer()
         if not self._answered:
             super().on_message_complete()
 
@@ -209,11 +248,11 @@ class StrictProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
-        self._refuse(400, "this is not well-formed HTTP/1.1")
+        self._refuse(400, "malformed", "this is not well-formed HTTP/1.1")
 
     def _start_header_timer(self) -> None:
         self._header_timer = self.loop.call_later(
-            HEADER_DEADLINE_S, self._refuse, 408, f"the header was not complete within {HEADER_DEADLINE_S:.0f} s"
+            HEADER_DEADLINE_S, self._refuse, 408, "slow", f"the header was not complete within {HEADER_DEADLINE_S:.0f} s"
         )
 
     def _stop_header_timer(self) -> None:
@@ -221,16 +260,40 @@ class StrictProtocol(HttpToolsProtocol):
             self._header_timer.cancel()
             self._header_timer = None
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _stop_tail_timer(self) -> None:
+        if self._tail_timer is not None:
+            self._tail_timer.cancel()
+            self._tail_timer = None
+
+    def _end_tail(self) -> None:
+        self._refused = True
+        self._count_refusal("tail")
+        self.transport.close()
+
+    def _refuse(self, status: int, why: str, detail: str) -> None:
         if self._refused:
             return
         self._refused = True
+        self._count_refusal(why)
         self._in_header = False
         self._stop_header_timer()
         # whatever came in the middle of an answer would be taken for a part of it
-        if not self._has_begun():
-            self.transport.write(self._refusal(status, detail))
-        self.transport.close()
+        if self._has_begun():
+            self.transport.close()
+            return
+        newest: Any = self.cycle
+        if newest is not None:
+            newest.disconnected = True
+            newest.message_event.set()
+        self.transport.write(self._refusal(status, detail))
+        # closed at once, it would be reset by what is still coming, and the answer lost with it (RFC 9112, section 9.6)
+        self.transport.write_eof()
+        self._header_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _count_refusal(self, why: str) -> None:
+        shell = getattr(getattr(self.app, "state", None), "shell", None)
+        if shell is not None:
+            shell.metrics.refused(why)
 
     def _has_begun(self) -> bool:
         """Whether an answer has begun, or may have: one is while others wait behind it."""
@@ -259,6 +322,8 @@ class StrictProtocol(HttpToolsProtocol):
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
         ]
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            fields.append((b"allow", ", ".join(METHODS).encode()))
         lines = [b"HTTP/1.1 %d %b" % (status, title.encode()), *(b"%b: %b" % field for field in fields)]
         return b"\r\n".join([*lines, b"", body])
 

@@ -130,18 +130,27 @@ async def test_asking_often_sends_one_mail_in_a_quarter_of_an_hour(world: World,
 
 
 async def test_nobody_and_the_disabled_are_sent_nothing_and_the_answer_is_the_same(world: World, server: SmtpServer) -> None:
-    disabled, last = await world.register(), await world.register()
+    disabled, closed, last = await world.register(), await world.register(), await world.register()
     admin = last.principal.model_copy(update={"roles": ("admin",), "scopes": SCOPES})
-    assert (await world.call("PATCH", f"/api/v1/admin/users/{disabled.id}", admin, json={"is_active": False})).status_code == 200
+    for what in (f"users/{disabled.id}", f"tenants/{closed.tenant_id}"):
+        assert (await world.call("PATCH", f"/api/v1/admin/{what}", admin, json={"is_active": False})).status_code == 200
     await ask(world, f"nobody-{new_id().hex}@example.com")  # the first from an address tidies up as well
     sent = []
-    for email in (last.email, f"nobody-{new_id().hex}@example.com", disabled.email):
+    for email in (last.email, f"nobody-{new_id().hex}@example.com", disabled.email, closed.email):
         with statements() as these:
             await ask(world, email)
         sent.append(these)
-    assert sent[0] == sent[1] == sent[2] != [], "the same work, whoever it is"
+    assert sent[0] == sent[1] == sent[2] == sent[3] != [], "the same work, whoever it is"
     await token_by_mail(world, server, last)
     assert {taken.to for taken in server.taken} == {last.email}
+
+
+async def test_a_token_of_a_tenant_that_was_disabled_since_is_refused(world: World, server: SmtpServer) -> None:
+    person, other = await world.register(), await world.register()
+    token = await token_by_mail(world, server, person)
+    admin = other.principal.model_copy(update={"roles": ("admin",), "scopes": SCOPES})
+    await world.call("PATCH", f"/api/v1/admin/tenants/{person.tenant_id}", admin, json={"is_active": False})
+    assert (await reset(world, token))[0] == 401
 
 
 async def test_a_reset_ends_the_wait_after_failed_logins_and_makes_the_network_known(world: World, server: SmtpServer) -> None:

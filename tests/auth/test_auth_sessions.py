@@ -79,6 +79,27 @@ async def test_wrong_password_unknown_user_and_disabled_user_look_alike(world: W
     assert refusals[0].headers["www-authenticate"].startswith("Bearer")
 
 
+async def test_of_a_disabled_tenant_nobody_logs_in_or_stays_logged_in_until_it_is_enabled(world: World, member: Person) -> None:
+    admin = member.principal.model_copy(update={"roles": ("admin",), "scopes": SCOPES})
+    person = await world.member()
+
+    async def enable(is_active: bool) -> None:
+        path = f"/api/v1/admin/tenants/{person.tenant_id}"
+        assert (await world.call("PATCH", path, admin, json={"is_active": is_active})).status_code == 200
+
+    await enable(False)
+    refusals = [await world.try_login("nobody", PASSWORD), *[await world.try_login(person.name, PASSWORD) for _ in range(4)]]
+    assert {answer.status_code for answer in refusals} == {401}
+    assert len({str({**answer.json(), "request_id": ""}) for answer in refusals}) == 1
+    assert (await world.try_login(person.name, PASSWORD)).status_code == 429, "the right password shows no more than a wrong one"
+    refused = await world.call("POST", "/api/v1/auth/refresh", json={"refresh_token": person.refresh_token})
+    assert refused.status_code == 401
+    await enable(True)
+    world.clock.forward(minutes=5)
+    assert (await world.try_login(person.name, PASSWORD)).status_code == 200
+    assert (await world.call("POST", "/api/v1/auth/refresh", json={"refresh_token": person.refresh_token})).status_code == 200
+
+
 async def test_an_unfit_login_form_is_refused_by_field(world: World) -> None:
     form = {"username": "ada", "password": "x"}
     unfit: list[tuple[dict[str, str], str]] = [

@@ -32,5 +32,5 @@ async def tenant(tenant_id: UUID, domain: Domain) -> AdminTenantAnswer:
 
 @router.patch("/{tenant_id}", summary="Change a tenant's tier or how its members use it, disable or enable it")
 async def change_tenant(tenant_id: UUID, body: AdminTenantChange, domain: Domain, origin: From) -> AdminTenantAnswer:
-    """Of a disabled tenant no member's key or session stands for anybody, until it is enabled again."""
+    """Of a disabled tenant no member logs in, and no member's key or session stands for anybody, until it is enabled again."""
     return AdminTenantAnswer.model_validate(await domain.all_tenants.change(tenant_id, body.changes(), origin))

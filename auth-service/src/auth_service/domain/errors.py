@@ -85,7 +85,7 @@ class TooManyMembers(Conflict):
 
 
 class BadCredentials(Unauthenticated):
-    """The same words for an unknown user, a wrong password and a disabled account."""
+    """The same words for an unknown user, a wrong password, a disabled account and a disabled tenant."""
 
     def __init__(self) -> None:
         super().__init__("wrong user name or password")

@@ -13,6 +13,7 @@ from auth_service.domain.errors import HashingBusy, TooManyAttempts
 from auth_service.domain.model import Origin, Owner, User
 from auth_service.domain.passwords import prepared
 from auth_service.domain.ports import Database, Hasher
+from auth_service.domain.standing import counts
 from auth_service.domain.throttling import KNOWN_FOR, Bucket, Counting, network_of, seconds_left
 from shared.clock import Clock
 from shared.ids import IdFactory
@@ -33,7 +34,7 @@ class PasswordGate:
         self._auditor = Auditor(new_id)
 
     async def login(self, name: str, password: str, origin: Origin) -> User | None:
-        """The active user whose password this is."""
+        """The user whose password this is; nobody where the user, or the tenant they are in, is disabled."""
         user = await self._database.lookups.by_login(name)
         account = self._counting.account(user.id if user else None, name)
         # asked for nobody too: an unknown name takes the same statements
@@ -66,12 +67,16 @@ class PasswordGate:
         except HashingBusy:  # it was no guess; but a flood must not make failures forgotten either
             await self._database.throttle.refund([replace(bucket, forgiving=False) for bucket in buckets], now)
             raise
-        if user is not None and right and user.is_active:
+        if user is not None and right and await self._counts(user):
             await self._database.throttle.refund(buckets, now)
             return user
         if blocked:
             await self._record_blocked(user, origin)
         return None
+
+    async def _counts(self, user: User) -> bool:
+        async with self._database.transaction(user.tenant_id) as tx:
+            return await counts(tx, user)
 
     async def _charge(self, buckets: list[Bucket], now: datetime) -> bool:
         """Whether one of an account's has come to its longest wait."""

@@ -15,6 +15,7 @@ from auth_service.domain.model import Letter, Mail, Origin
 from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.passwords import accepted
 from auth_service.domain.ports import Database, Hasher
+from auth_service.domain.standing import counts
 from auth_service.domain.throttling import KNOWN_FOR, network_of
 from shared.clock import Clock
 from shared.ids import IdFactory
@@ -51,7 +52,7 @@ class Resets:
         await self._database.mails.add(Mail(self._new_id(), "reset", email, self._clock()))
 
     async def letter(self, mail: Mail) -> Letter | None:
-        """What is sent; None where the address is nobody's, or was sent a mail just before."""
+        """What is sent; None where the address is nobody's who may log in, or was sent a mail just before."""
         user = await self._database.lookups.by_login(mail.address)
         if user is None:
             return None
@@ -60,7 +61,7 @@ class Resets:
         async with self._database.transaction(user.tenant_id) as tx:
             # the lock makes one of those that are sent at the same time the first
             user = await tx.users.lock(user.id)
-            if user is None or not user.is_active or user.email.casefold() != mail.address.casefold():
+            if user is None or user.email.casefold() != mail.address.casefold() or not await counts(tx, user):
                 return None
             newest = await tx.one_time.newest(user.id, "reset")
             if newest is not None and newest.id != mail.id and mail.made_at - newest.created_at < ONE_IN:
@@ -89,7 +90,7 @@ class Resets:
         now = self._clock()
         async with self._database.transaction(found.tenant_id) as tx:
             user = await tx.users.lock(found.user_id)
-            if user is None or not user.is_active or not await tx.one_time.use(found.id, now):
+            if user is None or not await counts(tx, user) or not await tx.one_time.use(found.id, now):
                 raise ResetRefused
             await tx.one_time.void(user.id, "reset", now)
             changed = replace(user, password_hash=hashed, password_changed_at=now)

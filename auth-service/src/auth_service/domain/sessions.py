@@ -13,6 +13,7 @@ from auth_service.domain.model import Origin, Owner, RefreshToken, Session, User
 from auth_service.domain.passwords import prepared
 from auth_service.domain.ports import AccessTokens, Database, Hasher, Transaction
 from auth_service.domain.refreshing import Verdict
+from auth_service.domain.standing import counts
 from auth_service.domain.throttling import KNOWN_FOR, network_of
 from shared.clock import Clock
 from shared.ids import IdFactory
@@ -84,7 +85,7 @@ class SessionService:
         return self._grant(current, session.id, refresh_token)
 
     async def refresh(self, token: str, origin: Origin) -> Grant:
-        """RefreshRefused for a token that is unknown, reused, or of a session or user no longer valid."""
+        """RefreshRefused for a token that is unknown, reused, or of a session, user or tenant no longer valid."""
         token_sha256, following = refreshing.digest(token), refreshing.successor(self._rules.refresh_key, token)
         tenant_id = await self._database.lookups.tenant_of_token(token_sha256)
         if tenant_id is None:
@@ -93,7 +94,7 @@ class SessionService:
             session = await tx.sessions.lock_family(token_sha256)
             user = await tx.users.by_id(session.user_id) if session is not None else None
             now = self._clock()
-            if session is None or user is None or not user.is_active or not refreshing.is_alive(session, now):
+            if session is None or user is None or not refreshing.is_alive(session, now) or not await counts(tx, user):
                 raise RefreshRefused
             known = await tx.sessions.tokens([token_sha256, refreshing.digest(following)])
             spent = known[token_sha256]

@@ -4,6 +4,9 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+import pytest
+
+from auth_service.domain.guessing import PasswordGate
 from shared.ids import new_id
 from tests.auth.auth_world import PASSWORD, Person, World
 from tests.support.principals import user
@@ -157,6 +160,32 @@ async def test_of_two_password_changes_at_once_one_wins(world: World, member: Pe
     assert sorted(answer.status_code for answer in answers) == [204] + [403] * 4
     winner = next(body for body, answer in zip(bodies, answers, strict=True) if answer.status_code == 204)
     assert (await world.try_login(member.name, winner["new_password"])).status_code == 200
+
+
+async def test_an_address_is_not_changed_with_a_password_that_was_replaced_meanwhile(
+    world: World, member: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the password and the change of the address; else whoever was just shut out would have the account."""
+    world.clock.forward(seconds=1)
+    looked_at, go_on = asyncio.Event(), asyncio.Event()
+    look = PasswordGate.change
+
+    async def slow(gate: PasswordGate, *given: Any) -> Any:
+        found = await look(gate, *given)
+        looked_at.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(PasswordGate, "change", slow)
+    mine = {"email": f"thief-{new_id().hex}@example.com", "current_password": PASSWORD}
+    taking = asyncio.create_task(world.call("PATCH", "/api/v1/auth/me", member.principal, json=mine))
+    await looked_at.wait()
+    monkeypatch.setattr(PasswordGate, "change", look)
+    body = {"current_password": PASSWORD, "new_password": f"another {PASSWORD}"}
+    assert (await world.call("POST", "/api/v1/auth/password", member.principal, json=body)).status_code == 204
+    go_on.set()
+    assert (await taking).status_code == 403
+    assert (await world.call("GET", "/api/v1/auth/me", member.principal)).json()["email"] == member.email
 
 
 NEEDS_A_USER: list[tuple[str, str, dict[str, Any] | None]] = [

@@ -97,13 +97,15 @@ class Accounts:
 
     async def change_email(self, owner: Owner, email: str, current_password: str, origin: Origin) -> User:
         """The address before is told. WrongPassword, TooManyAttempts, AlreadyRegistered."""
-        if await self._gate.change(owner, current_password, origin) is None:
+        user = await self._gate.change(owner, current_password, origin)
+        if user is None:
             raise WrongPassword
         now = self._clock()
         async with self._database.transaction(owner.tenant_id) as tx:
             before = await tx.users.lock(owner.user_id)
-            if before is None:
-                raise NoSuchUser
+            # the check ran without a lock: who was shut out by a new password meanwhile does not take the account by its address
+            if before is None or before.password_changed_at != user.password_changed_at:
+                raise WrongPassword
             after = replace(before, email=email)
             if after != before:
                 await tx.users.save(after)

@@ -200,8 +200,16 @@ async def test_nobody_comes_into_a_disabled_tenant(world: World, server: SmtpSer
     assert (await register(world, email, tokens[1])).status_code == 404
 
 
-async def test_an_api_key_accepts_nothing(world: World, server: SmtpServer) -> None:
+async def test_an_api_key_accepts_nothing_and_lets_nobody_in(world: World, server: SmtpServer) -> None:
+    """It would be a way to rights that outlive the key, from any address and to all that an owner may."""
     owner, person = await organisation(world), await world.member()
+    member = await with_member(world, owner)
     token = await invited(world, server, owner, person.email)
-    with_key = person.principal.model_copy(update={"session_id": None, "key_id": str(new_id())})
-    assert (await world.call("POST", ACCEPT, with_key, json={"token": token})).status_code == 403
+    for who, method, path, body in (
+        (person, "POST", ACCEPT, {"token": token}),
+        (owner, "POST", INVITATIONS, {"email": person.email, "role": "owner"}),
+        (owner, "PATCH", f"/api/v1/tenant/members/{member.id}", {"role": "owner"}),
+    ):
+        with_key = who.principal.model_copy(update={"session_id": None, "key_id": str(new_id())})
+        assert (await world.call(method, path, with_key, json=body)).status_code == 403, path
+    assert await roles(world, owner) == {str(owner.id): "owner", str(member.id): "member"}

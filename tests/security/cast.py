@@ -237,8 +237,11 @@ class Cast:
         return str((await self.done("POST", "/api/v1/auth/api-keys", account.key, json={})).json()["id"])
 
     async def invite(self, by: Account, email: str) -> str:
-        """The id of the invitation, and of its mail."""
-        return str((await self.done("POST", "/api/v1/tenant/invitations", by.key, json={"email": email})).json()["id"])
+        """The id of the invitation."""
+        owner = Caller("owner", "owner", "token", by)
+        answer = await self.ask("POST", "/api/v1/tenant/invitations", owner, json={"email": email})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
 
     async def mailed(self, email: str) -> str:
         """The token of a mail to this address; each once, the oldest first."""

@@ -44,6 +44,8 @@ session       401     401    scope     session/ok       session/ok       session
 invited       401     401    scope     session/ok       session/ok       session/ok  session/ok  session/404  session/ok
 manager       401     401    scope     ok               ok               ok          role        ok           ok
 managed       401     401    scope     ok               ok               ok          role        404          ok
+inviting      401     401    scope     session/ok       session/ok       session/ok  session/role  session/ok   session/ok
+appointing    401     401    scope     session/ok       session/ok       session/ok  session/role  session/404  session/ok
 
 data          401     401    scope     ok               ok               ok          ok          ok           ok
 data:pro      401     401    scope     pro              ok               ok          ok          ok           ok
@@ -76,9 +78,9 @@ GET     /api/v1/usage                                own           any
 GET     /api/v1/tenant                               account       keys:manage
 PATCH   /api/v1/tenant                               manager       keys:manage
 GET     /api/v1/tenant/members                       account       keys:manage
-PATCH   /api/v1/tenant/members/{member_id}           managed       keys:manage
+PATCH   /api/v1/tenant/members/{member_id}           appointing      keys:manage
 DELETE  /api/v1/tenant/members/{member_id}           managed       keys:manage
-POST    /api/v1/tenant/invitations                   manager       keys:manage
+POST    /api/v1/tenant/invitations                   inviting      keys:manage
 DELETE  /api/v1/tenant/invitations/{invitation_id}   managed       keys:manage
 POST    /api/v1/tenant/invitations/accept            invited       keys:manage
 

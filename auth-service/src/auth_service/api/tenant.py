@@ -39,8 +39,9 @@ async def members(caller: Me, domain: Domain, limit: Limit = 50, cursor: After =
 
 
 @router.patch("/members/{member_id}", summary="Give a member another role")
-async def change_member(member_id: UUID, body: RoleChange, caller: Me, domain: Domain, origin: From) -> MemberAnswer:
-    """By owners and admins; owners are made and unmade by owners alone, and one is always left (409)."""
+async def change_member(member_id: UUID, body: RoleChange, caller: MySession, domain: Domain, origin: From) -> MemberAnswer:
+    """By owners and admins; owners are made and unmade by owners alone, and one is always left (409). By a session, not by a
+    key."""
     return MemberAnswer.model_validate(await domain.tenants.change_role(caller, member_id, body.role, origin))
 
 
@@ -51,9 +52,9 @@ async def remove_member(member_id: UUID, caller: Me, domain: Domain, origin: Fro
 
 
 @router.post("/invitations", status_code=201, summary="Invite somebody by mail")
-async def invite(body: InvitationBody, caller: Me, domain: Domain, origin: From) -> InvitationAnswer:
+async def invite(body: InvitationBody, caller: MySession, domain: Domain, origin: From) -> InvitationAnswer:
     """By owners and admins; owners are invited by owners. It works for a week, once, for this address alone, and ends those that
-    were sent to it before."""
+    were sent to it before. By a session, not by a key: whoever has stolen one would stay as a member when it is revoked."""
     return InvitationAnswer.model_validate(await domain.invitations.invite(caller, body.email, body.role, origin))
 
 

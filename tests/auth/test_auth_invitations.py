@@ -149,6 +149,33 @@ async def test_it_can_be_taken_back_by_its_own_tenant(world: World, server: Smtp
     assert await accept(world, person, token) == REFUSED
 
 
+async def test_owners_and_admins_see_who_is_invited_and_has_not_come_yet(world: World, server: SmtpServer) -> None:
+    owner, person = await organisation(world), await world.member()
+    admin, member = await with_member(world, owner, "admin"), await with_member(world, owner)
+    other = await organisation(world)
+    await invite(world, other, "theirs@example.com")
+    await invite(world, owner, "expired@example.com")
+    world.clock.forward(days=7)
+    token = await invited(world, server, owner, person.email)
+    await accept(world, person, token)
+    emails = ("again@example.com", "again@example.com", "taken.back@example.com", "open@example.com")
+    *_, back, last = [(await invite(world, owner, email)).json() for email in emails]
+    await world.call("DELETE", f"{INVITATIONS}/{back['id']}", owner.principal)
+
+    async def page(by: Person, query: str = "") -> Any:
+        answer = await world.call("GET", f"{INVITATIONS}{query}", by.principal)
+        return answer.json() if answer.status_code == 200 else answer.status_code
+
+    shown = await page(owner)
+    assert [one["email"] for one in shown["data"]] == ["open@example.com", "again@example.com"]
+    assert shown["data"][0] == last
+    assert await page(admin) == shown
+    assert await page(member) == 403
+    first = await page(owner, "?limit=1")
+    rest = await page(owner, f"?limit=1&cursor={first['next_cursor']}")
+    assert (first["data"] + rest["data"], rest["next_cursor"]) == (shown["data"], None)
+
+
 async def test_of_many_who_use_it_at_once_it_is_used_once(world: World, server: SmtpServer) -> None:
     owner, email = await organisation(world), f"{new_id().hex}@example.com"
     token = await invited(world, server, owner, email)

@@ -80,6 +80,7 @@ PATCH   /api/v1/tenant                               manager       keys:manage
 GET     /api/v1/tenant/members                       account       keys:manage
 PATCH   /api/v1/tenant/members/{member_id}           appointing      keys:manage
 DELETE  /api/v1/tenant/members/{member_id}           managed       keys:manage
+GET     /api/v1/tenant/invitations                   manager       keys:manage
 POST    /api/v1/tenant/invitations                   inviting      keys:manage
 DELETE  /api/v1/tenant/invitations/{invitation_id}   managed       keys:manage
 POST    /api/v1/tenant/invitations/accept            invited       keys:manage

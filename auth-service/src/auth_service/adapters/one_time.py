@@ -44,6 +44,13 @@ class PostgresOneTimeTokens:
         made = (*_invitations(tenant_id), _table.c.created_at > since)
         return (await self._connection.execute(select(func.count()).select_from(_table).where(*made))).scalar_one()
 
+    async def open_invitations(self, tenant_id: UUID, now: datetime, *, before: UUID | None, limit: int) -> list[OneTimeToken]:
+        good = (*_invitations(tenant_id), _unused, _table.c.expires_at > now)
+        page = select(_table).where(*good).order_by(_table.c.id.desc()).limit(limit)
+        if before is not None:
+            page = page.where(_table.c.id < before)
+        return [OneTimeToken(**row) for row in (await self._connection.execute(page)).mappings()]
+
     async def void_invitations(self, tenant_id: UUID, email: str, now: datetime, *, forget_before: datetime) -> None:
         of_tenant = _invitations(tenant_id)
         await self._connection.execute(delete(_table).where(*of_tenant, _table.c.created_at <= forget_before))

@@ -9,6 +9,7 @@ from auth_service.api.schemas.tenants import (
     InvitationAccepted,
     InvitationAnswer,
     InvitationBody,
+    InvitationPage,
     MemberAnswer,
     MemberPage,
     OwnTenantAnswer,
@@ -51,6 +52,12 @@ async def remove_member(member_id: UUID, caller: Me, domain: Domain, origin: Fro
     await domain.tenants.remove(caller, member_id, origin)
 
 
+@router.get("/invitations", summary="Who is invited and has not accepted yet, newest first")
+async def invitations(caller: Me, domain: Domain, limit: Limit = 50, cursor: After = None) -> InvitationPage:
+    """For owners and admins."""
+    return InvitationPage.of(await domain.invitations.list(caller, before=cursor, limit=limit + 1), limit)
+
+
 @router.post("/invitations", status_code=201, summary="Invite somebody by mail")
 async def invite(body: InvitationBody, caller: MySession, domain: Domain, origin: From) -> InvitationAnswer:
     """By owners and admins; owners are invited by owners. It works for a week, once, for this address alone, and ends those that
@@ -67,4 +74,5 @@ async def accept(body: InvitationAccepted, caller: MySession, domain: Domain, or
 
 @router.delete("/invitations/{invitation_id}", status_code=204, summary="Take an invitation back")
 async def withdraw(invitation_id: UUID, caller: Me, domain: Domain, origin: From) -> None:
+    """By owners and admins."""
     await domain.invitations.withdraw(caller, invitation_id, origin)

@@ -4,13 +4,14 @@ The mail is written in the transaction of the invitation, and the token is made 
 account accepts with it and moves; who has none registers with it, and begins in that tenant.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
 from auth_service.domain import one_time
 from auth_service.domain.auditing import Auditor
-from auth_service.domain.errors import InvitationRefused, NoSuchInvitation, TooManyInvitations
+from auth_service.domain.errors import InvitationRefused, NoSuchInvitation, NoSuchUser, TooManyInvitations
 from auth_service.domain.guests import Guests
 from auth_service.domain.model import Letter, Mail, Origin, Owner, Tenant, TenantRole, User
 from auth_service.domain.one_time import OneTimeToken
@@ -75,6 +76,15 @@ class Invitations:
             )
             await tx.audit.record(event)
         return invitation
+
+    async def list(self, caller: Owner, *, before: UUID | None, limit: int) -> Sequence[OneTimeToken]:
+        """Those of the tenant that can be accepted, newest first. RoleNeeded, for they name addresses; NoSuchUser."""
+        async with self._database.transaction(caller.tenant_id) as tx:
+            user = await tx.users.by_id(caller.user_id)
+            if user is None:
+                raise NoSuchUser
+            check_manages(user)
+            return await tx.one_time.open_invitations(caller.tenant_id, self._clock(), before=before, limit=limit)
 
     async def withdraw(self, caller: Owner, invitation_id: UUID, origin: Origin) -> None:
         """RoleNeeded; NoSuchInvitation for one of another tenant, or one that was accepted or has expired."""

@@ -178,6 +178,9 @@ class OneTimeTokens(Protocol):
     async def count_invitations(self, tenant_id: UUID, *, since: datetime) -> int:
         """Made after `since`, used or not."""
 
+    async def open_invitations(self, tenant_id: UUID, now: datetime, *, before: UUID | None, limit: int) -> list[OneTimeToken]:
+        """Those that can be accepted, newest first; those older than `before`."""
+
     async def void_invitations(self, tenant_id: UUID, email: str, now: datetime, *, forget_before: datetime) -> None:
         """Those to this address that are not used yet; all that were made before `forget_before` are forgotten."""
 

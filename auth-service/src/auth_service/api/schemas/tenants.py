@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_validator
 
 from auth_service.api.schemas.common import Answer, Body, Email, Tier, page_of
 from auth_service.domain.model import Member, Quota, Tenant, TenantEntry, TenantRole, User
+from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.web_origins import MOST_ORIGINS, web_origin
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "InvitationAccepted",
     "InvitationAnswer",
     "InvitationBody",
+    "InvitationPage",
     "MemberAnswer",
     "MemberPage",
     "NewTenantBody",
@@ -67,6 +69,15 @@ class InvitationAnswer(Answer):
     email: str
     role: TenantRole
     expires_at: datetime
+
+
+class InvitationPage(BaseModel):
+    data: list[InvitationAnswer]
+    next_cursor: UUID | None
+
+    @classmethod
+    def of(cls, invitations: Sequence[OneTimeToken], limit: int) -> Self:
+        return cls(**page_of(invitations, limit, InvitationAnswer.model_validate))
 
 
 class NewTenantBody(Body):

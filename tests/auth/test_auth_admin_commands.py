@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from auth_service.app import NAME, create_app
 from auth_service.cli.admin import app
-from auth_service.cli.remote import table_of
+from auth_service.cli.remote import as_columns
 from auth_service.settings import Settings
 from shared.clock import system_clock
 from shared.ids import new_id
@@ -155,5 +155,5 @@ async def test_what_is_refused_is_one_line_and_status_1(world: World, run: Run) 
 
 
 def test_a_table_shows_what_would_move_a_terminals_cursor_as_what_it_is() -> None:
-    shown = table_of([{"name": "a\x1b[2Jb", "tier": None, "some": ["x", "y"]}], ("name", "tier", "some"))
+    shown = as_columns([{"name": "a\x1b[2Jb", "tier": None, "some": ["x", "y"]}], ("name", "tier", "some"))
     assert shown == "name    tier  some\na�[2Jb  -     x, y\n"

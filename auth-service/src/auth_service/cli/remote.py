@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import typer
 
-__all__ = ["AsJson", "Most", "Remote", "connect", "show", "table_of", "user_id_of"]
+__all__ = ["AsJson", "Most", "Remote", "as_columns", "connect", "show", "user_id_of"]
 
 Row = Mapping[str, Any]
 _FAILED = 1
@@ -82,10 +82,10 @@ def show(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool) -> None:
         for row in rows:
             sys.stdout.write(f"{json.dumps(row, ensure_ascii=False)}\n")
     else:
-        sys.stdout.write(table_of(list(rows), columns))
+        sys.stdout.write(as_columns(list(rows), columns))
 
 
-def table_of(rows: Sequence[Row], columns: Sequence[str]) -> str:
+def as_columns(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Columns as wide as what is in them, under their names."""
     cells = [[name.replace("_", " ") for name in columns], *([_cell(row[name]) for name in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

@@ -47,6 +47,15 @@ class Mover:
         await self.leave(tx, source, user, origin, now)
         return await self.join(tx, target, user, role, origin, now)
 
+    async def found(self, tx: Transaction, new: Tenant, owner: User, source: Tenant, origin: Origin, now: datetime) -> None:
+        """A new tenant, whose owner comes from one that the transaction has locked with them. LastOwner."""
+        await self.leave(tx, source, owner, origin, now)
+        await tx.enter(new.id)
+        await tx.tenants.add(new)
+        there = replace(owner, tenant_id=new.id)
+        await tx.audit.record(self._auditor.event("tenant", "created", there, origin, now, after=new))
+        await self.join(tx, new, owner, "owner", origin, now)
+
     async def leave(self, tx: Transaction, tenant: Tenant, user: User, origin: Origin, now: datetime) -> None:
         """Of a transaction of this tenant, which it has locked with the user. LastOwner. A tenant without members is closed.
 

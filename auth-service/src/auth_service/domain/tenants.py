@@ -86,13 +86,8 @@ class TenantService:
                 check_may_appoint(user, member.tenant_role)
             if tenant.personal:
                 raise LastOwner  # who would find themselves in another one like it
-            await self._mover.leave(tx, tenant, member, origin, now)
             own = Tenant(self._new_id(), member.username, now)
-            await tx.enter(own.id)
-            await tx.tenants.add(own)
-            created = replace(member, tenant_id=own.id)
-            await tx.audit.record(self._auditor.event("tenant", "created", created, origin, now, after=own))
-            await self._mover.join(tx, own, member, "owner", origin, now)
+            await self._mover.found(tx, own, member, tenant, origin, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +119,7 @@ class TenantAdministration:
             source, owner = await locked(tx, Owner(source_id, new.owner_id))
             if not owner.is_active:
                 raise NoSuchUser
-            await self._mover.leave(tx, source, owner, origin, now)
-            await tx.enter(tenant.id)
-            await tx.tenants.add(tenant)
-            created = replace(owner, tenant_id=tenant.id)
-            await tx.audit.record(self._auditor.event("tenant", "created", created, origin, now, after=tenant))
-            await self._mover.join(tx, tenant, owner, "owner", origin, now)
+            await self._mover.found(tx, tenant, owner, source, origin, now)
         return tenant
 
     async def get(self, tenant_id: UUID) -> Tenant:

@@ -104,7 +104,11 @@ class Admission:
             await asyncio.sleep(RENEW_SLOTS_S)
             for holder, (subject, limit) in list(self._held.items()):
                 try:
-                    await self._limiter.take_slot(subject, limit, holder)
+                    if holder in self._held:
+                        await self._limiter.take_slot(subject, limit, holder)
+                    if holder not in self._held:
+                        # given back before it was renewed, which took it again
+                        await self._limiter.release_slot(subject, holder)
                 except Unavailable:
                     _log.warning("a slot was not renewed")
 

@@ -14,16 +14,18 @@ from rich.console import Console
 from benchmarks.gateway import contenders, ours, targets
 from benchmarks.gateway.clients import Measured, client_name, measure
 from benchmarks.gateway.contenders import BARE, CACHED, ENVOY, FORWARDED, Contender
-from benchmarks.gateway.disconnects import disconnects
 from benchmarks.gateway.machine import facts
 from benchmarks.gateway.open_loop import Latencies, added_ms, open_loop
 from benchmarks.gateway.report import Page, keep, show
 from benchmarks.gateway.targets import Verdict
 from benchmarks.gateway.throughput import CONNECTIONS, Row, ratio, rows_of
 from benchmarks.load import request_of
+from tests.support.abandoning import AT_ONCE, abandon_requests
+from tests.support.slow_origin import SlowOrigin
 from tests.support.stack import Stack, running_stack
 
 RATE = 2_000
+CLIENTS = 10_000
 STEPS = (1, 4, 16, 64, 256)
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -106,16 +108,17 @@ def _middle(rounds: list[Measured]) -> Measured:
     return Measured(round(requests), seconds, p50, p99)
 
 
-def abandoned(run: Run) -> None:
-    found = disconnects(run.stack, run.everyone[-1].port)
+def disconnects(run: Run) -> None:
+    behind = run.everyone[-1]
+    found = abandon_requests(run.stack, SlowOrigin(behind.port, behind.pid), CLIENTS)
     kinds = ("upstream", "slots", "descriptors", "tasks", "resident_mib")
     rows = [[kind, str(getattr(found.before, kind)), str(getattr(found.after, kind))] for kind in kinds]
     notes = [
-        f"{found.reached:,} had reached the origin when their clients went, all within {found.seconds:.1f} s",
-        f"{found.settled_s:.1f} s after the last had gone it was as on the right",
+        f"{found.reached:,} were at the origin, which takes 0.1 s for each, when their clients went, in {found.seconds:.1f} s",
+        f"after: {found.settled_s:.1f} s after the last had gone; slots: in the store",
+        f"the origin was rid of {AT_ONCE} that it never answers {found.let_go_s:.1f} s after their clients went",
     ]
-    title = f"{found.clients:,} clients that go away in mid-request"
-    run.pages.append(Page(title, ("held by the gateway", "before", "after"), rows, notes))
+    run.pages.append(Page(f"{CLIENTS:,} clients that go away in mid-request", ("held", "before", "after"), rows, notes))
     run.verdicts.append(targets.of_disconnects(found))
     run.figures["disconnects"] = asdict(found)
 
@@ -124,7 +127,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "throughput": throughput,
     "latency": latency,
     "connections": connections,
-    "disconnects": abandoned,
+    "disconnects": disconnects,
 }
 
 

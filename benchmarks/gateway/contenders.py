@@ -15,6 +15,7 @@ from benchmarks.gateway.envoy import envoy
 from benchmarks.gateway.ours import Ours
 from benchmarks.gateway.processes import NotToBeHad, running
 from kalpi_local.net import free_port
+from tests.support.slow_origin import slow_origin
 
 __all__ = [
     "ASGI",
@@ -74,10 +75,8 @@ class Contender:
 def origin(body: bytes, folder: Path) -> Iterator[Contender]:
     """One for all."""
     (folder / "body").write_bytes(body)
-    port = free_port()
-    command = [sys.executable, "-m", "benchmarks.gateway.origin", str(port), str(folder / "body")]
-    with running(command, f"http://127.0.0.1:{port}/", folder / "origin.log") as pid:
-        yield Contender(ORIGIN, port, pid, [("/", {})])
+    with slow_origin(folder / "body", folder / "origin.log") as started:
+        yield Contender(ORIGIN, started.port, started.pid, [("/", {})])
 
 
 @contextmanager

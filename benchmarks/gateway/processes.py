@@ -12,7 +12,7 @@ import httpx
 from kalpi_local.processes import Identity
 from tests.support.stack import descendants
 
-__all__ = ["NotToBeHad", "cpu_seconds", "descriptors", "resident_bytes", "running", "threads"]
+__all__ = ["NotToBeHad", "cpu_seconds", "running"]
 
 _READY_S = 20.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -59,15 +59,3 @@ def _ticks(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return int(fields[11]) + int(fields[12])
-
-
-def resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def descriptors(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def threads(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from benchmarks.gateway.clients import Measured
 from benchmarks.gateway.contenders import BARE, CACHED, CACHED_KEYS, ENVOY, FORWARDED
-from benchmarks.gateway.disconnects import AT_ONCE, Disconnects
 from benchmarks.gateway.throughput import Row, ratio
+from tests.support.abandoning import AT_ONCE, Abandoned
 
 __all__ = ["STEADY", "Verdict", "of_connections", "of_disconnects", "of_latency", "of_throughput"]
 
@@ -50,8 +50,8 @@ def of_latency(added_ms: float, unanswered: int) -> Verdict:
     return Verdict("a miss, open loop at 2,000 requests/s", f"p50 grows by ≤ {MOST_ADDED_MS} ms", told, met)
 
 
-def of_disconnects(found: Disconnects) -> Verdict:
-    left = found.after.upstream + found.after.slots + max(0, found.after.descriptors - found.before.descriptors)
+def of_disconnects(found: Abandoned) -> Verdict:
+    left = found.after.upstream + found.after.slots
     told = f"{found.after.upstream} upstream, {found.after.slots} in the store; {found.through} of {AT_ONCE} pass at once after"
     return Verdict(
         f"{found.clients:,} disconnects in mid-request", "0 slots leaked", told, left == 0 and found.through == AT_ONCE

@@ -1,30 +1,72 @@
-"""The origin of every contender: a process that answers each request with the same bytes, and spends little on it.
+"""An origin in a process of its own that answers every request with the same bytes, and spends little on it.
 
-    python -m benchmarks.gateway.origin <port> <file with the body>
+    python -m tests.support.slow_origin <port> <file with the body>
 
-A path with `/held` in it is never answered, until whoever asked goes away. `/counts` says how many requests have come and how
-many are held.
+A path with `/slow` in it is answered a tenth of a second later, one with `/held` never; `/counts` says
+how many requests have come and how many are held, which is until whoever asked has gone.
 """
 
 import asyncio
 import json
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import uvloop
 
-__all__ = ["HELD", "counts_url"]
+from kalpi_local.net import free_port
 
-HELD = "/held"
+__all__ = ["SlowOrigin", "slow_origin"]
+
+_SLOW_S = 0.1
+_READY_S = 20.0
 _ENDS = b"\r\n\r\n"
 
 
-def counts_url(port: int) -> str:
-    return f"http://127.0.0.1:{port}/counts"
+@dataclass(frozen=True)
+class SlowOrigin:
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
-class Origin(asyncio.Protocol):
-    """One connection. Requests have no body; what follows one before it was answered is not looked at."""
+@contextmanager
+def slow_origin(body: Path, log: Path) -> Iterator[SlowOrigin]:
+    """Once it answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.support.slow_origin", str(port), str(body)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=output, stderr=output)
+    origin = SlowOrigin(port, process.pid)
+    try:
+        deadline = time.monotonic() + _READY_S
+        while not _answers(origin.url):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield origin
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+class _Connection(asyncio.Protocol):
+    """Requests have no body; what follows one before it was answered is not looked at."""
 
     answer = b""
     asked = 0
@@ -44,19 +86,21 @@ class Origin(asyncio.Protocol):
         self._head = b""
         target = head[: head.find(b"\r")]
         if b" /counts " in target:
-            told = json.dumps({"asked": Origin.asked, "held": Origin.held}).encode()
+            told = json.dumps({"asked": _Connection.asked, "held": _Connection.held}).encode()
             self._transport.write(_answer(told))
             return
-        Origin.asked += 1
+        _Connection.asked += 1
         if b"/held" in target:
-            Origin.held += 1
+            _Connection.held += 1
             self._holds = True
+        elif b"/slow" in target:
+            asyncio.get_running_loop().call_later(_SLOW_S, self._transport.write, _Connection.answer)
         else:
-            self._transport.write(Origin.answer)
+            self._transport.write(_Connection.answer)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the same whatever ended it
         if self._holds:
-            Origin.held -= 1
+            _Connection.held -= 1
 
 
 def _answer(body: bytes) -> bytes:
@@ -64,8 +108,8 @@ def _answer(body: bytes) -> bytes:
 
 
 async def _serve(port: int, body: bytes) -> None:
-    Origin.answer = _answer(body)
-    server = await asyncio.get_running_loop().create_server(Origin, "127.0.0.1", port, backlog=2048)
+    _Connection.answer = _answer(body)
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 

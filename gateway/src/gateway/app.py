@@ -19,6 +19,7 @@ from gateway.adapters.upstream_metrics import count_shed
 from gateway.adapters.upstreams import Upstreams
 from gateway.api import pages
 from gateway.api.answers import CommonFields, ReadyAnswer
+from gateway.api.asked import Targets
 from gateway.api.edge import Edge
 from gateway.api.forwarding import Forwarding
 from gateway.api.hits import Hits
@@ -99,11 +100,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     forwarding = Forwarding(upstreams, shell.signer, settings.max_body_bytes)
     reading = Reading(cache, forwarding, common, 2 * settings.upstream_timeout_s)
     record = RequestMetrics(shell.metrics, cache.counts)
-    hits = Hits(route_file.table, callers, admission, reading, settings.trusted_proxies, record, shell.clock)
+    targets = Targets(route_file.table)
+    hits = Hits(targets, callers, admission, reading, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
         Edge,
         name=NAME,
-        routes=route_file.table,
+        targets=targets,
         callers=callers,
         origins=origins,
         admission=admission,

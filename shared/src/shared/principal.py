@@ -24,6 +24,7 @@ __all__ = ["HEADER", "LIFETIME", "Envelope", "EnvelopeSigner", "EnvelopeVerifier
 HEADER = "X-Kalpi-Principal"
 LIFETIME = timedelta(seconds=30)
 _REMEMBERED = 512
+_SIGNED = 4096
 
 
 class Principal(BaseModel):
@@ -94,9 +95,12 @@ class KeyRing:
 
 
 class EnvelopeSigner:
+    """What it has signed within a second it gives again."""
+
     def __init__(self, keys: KeyRing, clock: Clock) -> None:
         self._keys = keys
         self._clock = clock
+        self._signed = lru_cache(_SIGNED)(self._sign)
 
     def sign(
         self,
@@ -107,6 +111,11 @@ class EnvelopeSigner:
         client_ip: str | None = None,
     ) -> str:
         """The header's value."""
+        return self._signed(principal, audience, entitlements, client_ip, int((self._clock() + LIFETIME).timestamp()))
+
+    def _sign(
+        self, principal: Principal, audience: str, entitlements: Entitlements | None, client_ip: str | None, exp: int
+    ) -> str:
         kid = self._keys.newest
         envelope = Envelope(
             principal=principal,
@@ -114,7 +123,7 @@ class EnvelopeSigner:
             aud=audience,
             kid=kid,
             client_ip=client_ip,
-            exp=int((self._clock() + LIFETIME).timestamp()),
+            exp=exp,
         )
         payload = _encode(envelope.model_dump_json(exclude_none=True).encode())
         signature = self._keys.sign(kid, payload)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.adapters.upstreams import BrokenAnswer, Outgoing
 from gateway.api import cors
 from gateway.api.answers import CommonFields
+from gateway.api.asked import Targets
 from gateway.api.exchange import Exchange
 from gateway.api.forwarding import Forwarding
 from gateway.api.reading import Reading
@@ -26,8 +27,8 @@ from gateway.domain.credentials import credential_of
 from gateway.domain.errors import NotFromHere
 from gateway.domain.origins import Origins
 from gateway.domain.permission import check_permission
-from gateway.domain.requests import NOBODY, Recorder, RequestRecord, named_in, session_kind
-from gateway.domain.routing import Route, RouteTable
+from gateway.domain.requests import NOBODY, Recorder, RequestRecord, session_kind
+from gateway.domain.routing import Route
 from shared.clock import Clock
 from shared.context import REQUEST_ID
 from shared.errors import KalpiError, Unauthenticated
@@ -53,7 +54,7 @@ class Edge:
         app: ASGIApp,
         *,
         name: str,
-        routes: RouteTable,
+        targets: Targets,
         callers: Callers,
         origins: Origins,
         admission: Admission,
@@ -68,7 +69,7 @@ class Edge:
         log_hits: bool,
     ) -> None:
         self._app = app
-        self._routes = routes
+        self._targets = targets
         self._nobody = Principal.service(name)
         self._callers = callers
         self._origins = origins
@@ -85,19 +86,24 @@ class Edge:
         self._log_hits = log_hits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._routes.of(scope["raw_path"]) if scope["type"] == "http" else None
-        if route is None:
-            await self._app(scope, receive, self._dressed(send) if scope["type"] == "http" else send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
         at, began = self._clock(), time.perf_counter()
-        exchange = Exchange(scope, receive, send, self._common, self._trusted_proxies)
+        accept = b", ".join([value for name, value in scope["headers"] if name == b"accept"])
+        asked = self._targets.asked(scope["raw_path"], scope["query_string"], accept)
+        if asked is None:
+            await self._app(scope, receive, self._dressed(send))
+            return
+        route = asked.route
+        exchange = Exchange(scope, receive, send, asked, self._common, self._trusted_proxies)
         token = REQUEST_ID.set(exchange.request_id)
         try:
             await self._traced(route, exchange)
         finally:
             seconds = time.perf_counter() - began
             self._log(exchange, seconds)
-            self._record(_record_of(route, exchange, at, seconds))
+            self._record(_record_of(exchange, at, seconds))
             REQUEST_ID.reset(token)
 
     def _log(self, exchange: Exchange, seconds: float) -> None:
@@ -170,7 +176,7 @@ class Edge:
         if route.access == "data" and exchange.method != "GET":
             await self._compute(route, exchange, held, principal, plan)
             return
-        if route.access == "data" and not route.is_free(exchange.query):
+        if route.access == "data" and not exchange.asked.is_free:
             await self._read(route, exchange, await self._forwarding.body(route, exchange, held), principal, plan)
             return
         request = await self._forwarding.outgoing(route, exchange, held, principal, plan.entitlements)
@@ -247,9 +253,8 @@ class Edge:
         exchange.paid(day_cost, decision)
 
 
-def _record_of(route: Route, exchange: Exchange, at: datetime, seconds: float) -> RequestRecord:
-    caller = exchange.principal or NOBODY
-    indicator, symbol = named_in(exchange.path, exchange.query)
+def _record_of(exchange: Exchange, at: datetime, seconds: float) -> RequestRecord:
+    caller, asked = exchange.principal or NOBODY, exchange.asked
     return RequestRecord(
         at=at,
         tenant_id=caller.tenant_id,
@@ -258,9 +263,9 @@ def _record_of(route: Route, exchange: Exchange, at: datetime, seconds: float) -
         session_kind=session_kind(caller),
         tier=caller.tier,
         method=exchange.scope["method"],
-        route=route.path,
-        indicator=indicator,
-        symbol=symbol,
+        route=asked.route.path,
+        indicator=asked.indicator,
+        symbol=asked.symbol,
         status=exchange.status,
         latency_us=round(seconds * 1_000_000),
         cache=exchange.cache,

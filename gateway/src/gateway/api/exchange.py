@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.api.answers import CommonFields, Given
+from gateway.api.asked import Asked
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.bodies import HeldBody
 from gateway.domain.errors import BodyTooLarge
@@ -25,13 +26,26 @@ _BODY_S = 60.0
 """How long a body that is held may take to come: it takes room from others."""
 
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
 class Exchange:
     """`add` puts a header on whatever will be answered. What becomes known of the request on its way is kept for its record."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, common: CommonFields, trusted_proxies: Sequence[Network]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        asked: Asked,
+        common: CommonFields,
+        trusted_proxies: Sequence[Network],
     ) -> None:
         self.scope = scope
+        self.asked = asked
+        self._fields: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            self._fields.setdefault(name, []).append(value)
         self.receive = receive
         self._send = send
         self._common = common
@@ -57,12 +71,12 @@ class Exchange:
         return (raw + b"?" + self.query if self.query else raw).decode("ascii")
 
     def header_values(self, name: bytes) -> list[bytes]:
-        return [value for key, value in self.scope["headers"] if key == name]
+        return self._fields.get(name, [])
 
     def header(self, name: bytes) -> bytes | None:
         """The values joined as RFC 9110, section 5.3, joins them; None when it was not sent."""
-        values = self.header_values(name)
-        return b", ".join(values) if values else None
+        values = self._fields.get(name)
+        return b", ".join(values) if values is not None else None
 
     def text(self, name: bytes) -> str | None:
         value = self.header(name)
@@ -70,6 +84,8 @@ class Exchange:
 
     async def body(self, most: int, held: HeldBody) -> bytes:
         """BodyTooLarge beyond `most` bytes, by what it says of itself or by what comes; as `held` raises without room."""
+        if self.method == "GET" and _FRAMING.isdisjoint(self._fields):
+            return b""  # RFC 9112, section 6.3: there is none
         self._declared(most)
         pieces = []
         try:

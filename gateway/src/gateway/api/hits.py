@@ -7,20 +7,17 @@ here, is left to the long way before anything was spent: None.
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import NamedTuple
 
 from gateway.api.answers import Given
+from gateway.api.asked import Asked, Targets
 from gateway.api.reading import Reading
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.admission import Admission
-from gateway.domain.caching import request_key
 from gateway.domain.callers import Callers
 from gateway.domain.errors import OverLimit
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
-from gateway.domain.requests import Recorder, RequestRecord, named_in, session_kind
-from gateway.domain.routing import Route, RouteTable
+from gateway.domain.requests import Recorder, RequestRecord, session_kind
 from shared.at_once import AtOnce, Fields, Peer, lines_of
 from shared.clock import Clock
 from shared.context import sane_request_id
@@ -32,19 +29,7 @@ from shared.principal import Principal
 
 __all__ = ["Hits"]
 
-_REMEMBERED = 8192
-_LONGEST_REMEMBERED = 1024
-"""Bytes of a target and its Accept together."""
 _IS_HIT = b"x-cache: HIT\r\n"
-
-
-class _Asked(NamedTuple):
-    """A read of data that costs something; all that can be known of it without its caller."""
-
-    route: Route
-    key: bytes
-    indicator: str
-    symbol: str
 
 
 class Hits:
@@ -52,7 +37,7 @@ class Hits:
 
     def __init__(
         self,
-        routes: RouteTable,
+        targets: Targets,
         callers: Callers,
         admission: Admission,
         reading: Reading,
@@ -60,9 +45,7 @@ class Hits:
         record: Recorder,
         clock: Clock,
     ) -> None:
-        self._routes = routes
-        self._asked = lru_cache(_REMEMBERED)(self._understood)
-        routes.when_taken(self._asked.cache_clear)
+        self._targets = targets
         self._callers = callers
         self._admission = admission
         self._cache = reading.cache
@@ -77,9 +60,9 @@ class Hits:
         sent = dict(headers)
         if len(sent) != len(headers) or b"origin" in sent:
             return None
-        accept = sent.get(b"accept", b"")
-        asked = self._asked(target, accept) if len(target) + len(accept) <= _LONGEST_REMEMBERED else None
-        if asked is None:
+        path, _, query = target.partition(b"?")
+        asked = self._targets.asked(path, query, sent.get(b"accept", b""))
+        if asked is None or asked.route.access != "data" or asked.is_free:
             return None
         now = self._clock()
         caller = self._recognised(sent, now)
@@ -103,13 +86,6 @@ class Hits:
         self._record(_record_of(asked, principal, now, given, latency_us, request_id))
         return AtOnce(given.status, lines, given.body)
 
-    def _understood(self, target: bytes, accept: bytes) -> _Asked | None:
-        path, _, query = target.partition(b"?")
-        route = self._routes.of(path)
-        if route is None or route.access != "data" or route.is_free(query):
-            return None
-        return _Asked(route, request_key(path, query, accept), *named_in(path.decode("ascii"), query))
-
     def _recognised(self, sent: Mapping[bytes, bytes], now: datetime) -> Resolved | None:
         key, bearer = sent.get(b"x-api-key"), sent.get(b"authorization")
         if bearer is None and key is not None:
@@ -119,7 +95,7 @@ class Hits:
         return None
 
 
-def _record_of(asked: _Asked, caller: Principal, at: datetime, given: Given, latency_us: int, request_id: str) -> RequestRecord:
+def _record_of(asked: Asked, caller: Principal, at: datetime, given: Given, latency_us: int, request_id: str) -> RequestRecord:
     # by place: by name it would take twice as long
     return RequestRecord(
         at,

@@ -6,7 +6,7 @@ from gateway.adapters.upstreams import Outgoing, UpstreamAnswer
 from gateway.api.answers import CommonFields, ReadyAnswer, is_keepable
 from gateway.api.exchange import Exchange
 from gateway.api.forwarding import Forwarding, stream
-from gateway.domain.caching import AnswerCache, Views, request_key
+from gateway.domain.caching import AnswerCache, Views
 from gateway.domain.flights import Flight, Flights
 from gateway.domain.routing import Route
 from shared.errors import Unavailable
@@ -36,8 +36,7 @@ class Reading:
         """None while nothing may be kept."""
         if not self.cache.in_use:
             return None
-        asked = request_key(exchange.scope["raw_path"], exchange.query, exchange.header(b"accept") or b"")
-        return asked + self.views.key(principal.tier, plan.entitlements)
+        return exchange.asked.key + self.views.key(principal.tier, plan.entitlements)
 
     async def answer(self, route: Route, exchange: Exchange, request: Outgoing, key: bytes | None) -> None:
         """What is not in the cache; every caller has paid for himself, and has a slot of his own."""

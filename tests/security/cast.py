@@ -1,9 +1,7 @@
 """The callers of the matrix: users of every tier and role, and credentials that have ended each in its own way."""
 
-import asyncio
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,17 +10,13 @@ from uuid import UUID
 
 import httpx
 
-from auth_service.app import database_of
-from auth_service.domain.keys import KeyService, NewKey
-from auth_service.domain.model import Credential, Origin, Owner
-from auth_service.seed import SeedUser, seed
-from auth_service.settings import Settings
+from auth_service.domain.model import Owner
 from shared.clock import system_clock
 from shared.ids import new_id
 from shared.scopes import ADMIN, SCOPES, scopes_of
+from tests.security.backstage import Backstage
 from tests.security.crowd import Crowd
 from tests.security.forging import Forge
-from tests.support.accounts import PASSWORD
 from tests.support.poll import until
 
 __all__ = ["KEPT", "Account", "By", "Caller", "Cast", "gone_by"]
@@ -72,9 +66,9 @@ class Caller:
 class Cast:
     """Whoever there is. `mail` is the folder that mails come into; `seeds` are the keys that tokens may be signed with."""
 
-    def __init__(self, crowd: Crowd, settings: Settings, mail: Path, seeds: Sequence[bytes]) -> None:
+    def __init__(self, crowd: Crowd, backstage: Backstage, mail: Path, seeds: Sequence[bytes]) -> None:
         self._crowd = crowd
-        self._settings = settings
+        self._backstage = backstage
         self._mail = mail
         self._seeds = seeds
         self.free: list[Account] = []
@@ -105,10 +99,8 @@ class Cast:
 
     async def seeded(self, tier: str, count: int = 1, roles: tuple[str, ...] = ()) -> list[Account]:
         """With a key that may do all that its user may."""
-        names = [f"m{new_id().hex}" for _ in range(count)]
-        rights: dict[str, Any] = {"password": PASSWORD, "tier": tier, "roles": roles, "key_name": "matrix", "api_key": None}
-        asked = [SeedUser(username=name, email=f"{name}@example.com", **rights) for name in names]
-        return [await self._account(user.api_key) for user in await seed(self._settings, asked)]
+        keys = await self._backstage.keys_of_users(tier, count, roles)
+        return [await self._account(key) for key in keys]
 
     async def understudy(self, caller: Caller) -> Account:
         """Somebody else of their tier, in a tenant of their own or the same organisation."""
@@ -124,20 +116,9 @@ class Cast:
 
     async def logged_in(self, account: Account) -> Account:
         if not account.token:
-            account.token, account.refresh_token = await self._new_session(account)
+            grant = await self._backstage.session(account.name)
+            account.token, account.refresh_token = grant.access_token, grant.refresh_token
         return account
-
-    async def _new_session(self, account: Account) -> tuple[str, str]:
-        form = {"username": account.name, "password": PASSWORD}
-        login = await self._crowd.request("POST", "/api/v1/auth/login", data=form, harmless=True)
-        assert login.status_code == 200, login.text
-        return login.json()["access_token"], login.json()["refresh_token"]
-
-    async def ready(self, callers: Iterable[Caller]) -> None:
-        """One after the other they log in: more at once than passwords are looked at would be sent away."""
-        for caller in callers:
-            if caller.by == "token" and not caller.secret:
-                await self.logged_in(caller.who)
 
     async def _found_organisation(self) -> None:
         """Of the tier premium: with its owner, and a member whose own tier is another."""
@@ -158,17 +139,19 @@ class Cast:
         expired = forge.claiming(iat=past, exp=past + 900)
         revoked = (await self.done("POST", "/api/v1/auth/api-keys", owner.key, json={"scopes": SCOPES[:-1]})).json()
         await self.done("DELETE", f"/api/v1/auth/api-keys/{revoked['id']}", owner.key)
-        left, self.left_session = await self._new_session(owner)
+        expired_key = await self._backstage.expired_key(owner.owner, SCOPES[:-1])
+        left = await self._backstage.session(owner.name)
+        self.left_session = left.refresh_token
         await self.done("POST", "/api/v1/auth/logout", owner.key, json={"refresh_token": self.left_session})
         await self.logged_in(self.disabled)
         await self.changed_by_admin(self.disabled, is_active=False)
         self.ended = [
             Caller("disabled, by key", "ended", "key", self.disabled),
             Caller("disabled, by token", "ended", "token", self.disabled),
-            Caller("expired key", "ended", "key", owner, await self._expired_key(owner)),
+            Caller("expired key", "ended", "key", owner, expired_key),
             Caller("expired token", "ended", "token", owner, expired),
             Caller("revoked key", "ended", "key", owner, revoked["api_key"]),
-            Caller("token of a session that was logged out", "ended", "token", owner, left),
+            Caller("token of a session that was logged out", "ended", "token", owner, left.access_token),
         ]
 
         async def over() -> bool:
@@ -176,14 +159,6 @@ class Cast:
             return all(answer.status_code == 401 for answer in answers)
 
         await until(over, what="what has ended is refused")
-
-    async def _expired_key(self, owner: Account) -> str:
-        """As it would have been made a week ago, for a day."""
-        async with database_of(self._settings, asyncio.Event()) as database:
-            keys = KeyService(database, clock=lambda: system_clock() - LAST_WEEK, new_id=new_id, random=os.urandom)
-            new = NewKey("expired", SCOPES[:-1], timedelta(days=1))
-            secret, _ = await keys.create(Credential(owner.owner, SCOPES[:-1]), new, Origin("svc:matrix"))
-        return secret
 
     async def _leave_out_scopes(self) -> None:
         for scope in SCOPES:

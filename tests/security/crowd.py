@@ -24,9 +24,9 @@ class Crowd:
         """Whose turn it is."""
         return next(self._clients)
 
-    async def request(self, method: str, path: str, *, harmless: bool = False, **request: Any) -> httpx.Response:
-        """Sent again while it is too early (429), and, where twice is harmless, while the server is too busy (503)."""
-        again = {429, 503} if harmless or method == "GET" else {429}
+    async def request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Sent again while it is too early (429), and a GET also while a service is too busy (503)."""
+        again = {429, 503} if method == "GET" else {429}
 
         async def attempt() -> httpx.Response | None:
             answer = await next(self).request(method, path, **request)

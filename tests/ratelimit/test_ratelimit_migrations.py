@@ -66,8 +66,8 @@ async def test_the_app_role_adds_to_history_and_may_remove_what_is_old_but_not_r
     connection = await asyncpg.connect(app_url)
     await connection.execute(
         """
-        INSERT INTO ratelimit.change (at, noun, event, subject, actor, request_id, reason)
-        VALUES (now(), 'plan', 'published', '1', 'ann', 'r', '')
+        INSERT INTO ratelimit.change (id, at, noun, event, subject, actor, request_id, reason)
+        VALUES (gen_random_uuid(), now(), 'plan', 'published', '1', 'ann', 'r', '')
         """
     )
     with pytest.raises(asyncpg.RaiseError, match="what was done is not rewritten"):

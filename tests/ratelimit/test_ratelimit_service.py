@@ -1,6 +1,5 @@
 """ratelimit-service: plans come into force whole or not at all, and use can be read."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from redis.asyncio import Redis
 from kalpi_local.servers import Valkey
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.app import NAME, create_app
-from ratelimit_service.domain.control import PlanControl
+from ratelimit_service.domain.ports import StoreState
 from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.events import EventBus
@@ -19,17 +18,12 @@ from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import PlanBook, PlanFileError, parse_plans
 from shared.settings import EX_CONFIG
 from shared.store import open_store
-from tests.ratelimit.conftest import MakeSettings
+from tests.ratelimit.conftest import SMALL, MakeSettings, OwnFile, day_of, enforced, gateways, parts_of, plans_with
 from tests.support.asgi import running
 from tests.support.poll import until
 from tests.support.principals import headers_for, user
 
 SHIPPED = parse_plans(FilePlans(None).text())
-SMALL = """
-anonymous_ip: {quota: 50}
-tiers:
-  free: {limits: {day: 10}, entitlements: {indicators: [sma], history_days: 90, batch_series: 5}}
-"""
 
 
 def test_the_shipped_plans_are_those_of_the_contract() -> None:
@@ -62,7 +56,7 @@ def test_the_shipped_plans_are_those_of_the_contract() -> None:
         (("day: 10", "day: 0"), "tiers.free.limits.day"),
         (("day: 10", "dya: 10"), "tiers.free.limits.dya"),
         (("day: 10", "burst: {quota: -1}"), "tiers.free.limits.burst.quota"),
-        (("day: 10", "concurrency: many"), "tiers.free.limits.concurrency"),
+        (("concurrency: 2", "concurrency: many"), "tiers.free.limits.concurrency"),
         (("batch_series: 5", "batch_series: 0"), "tiers.free.entitlements.batch_series"),
         (("[sma]", "sma"), "tiers.free.entitlements.indicators"),
         (("batch_series: 5", "batch_series: 5, features: [magic]"), "tiers.free.entitlements.features"),
@@ -71,6 +65,9 @@ def test_the_shipped_plans_are_those_of_the_contract() -> None:
         (("free:", "free tier:"), "not a tier name"),
         (("anonymous_ip: {quota: 50}", ""), "anonymous_ip"),
         (("tiers:", "tiers: [}"), "not YAML"),
+        (("tiers:", "more: 2001-99-99\ntiers:"), "not YAML"),
+        (("tiers:", "anonymous_ip: {quota: 60}\ntiers:"), "anonymous_ip is there twice"),
+        (("tiers:", "overrides: {}\ntiers:"), "overrides"),
         ((SMALL, ""), "plans"),
     ],
 )
@@ -87,89 +84,38 @@ def test_every_bad_rule_is_named_at_once() -> None:
 
 
 def test_the_service_does_not_start_on_an_unfit_file(
-    tmp_path: Path, settings_of: MakeSettings, capsys: pytest.CaptureFixture[str]
+    plans: OwnFile, settings_of: MakeSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plans = tmp_path / "plans.yaml"
-    plans.write_text(SMALL.replace("day: 10", "day: 0"))
-    for path in (plans, tmp_path / "missing.yaml"):
+    plans.says(plans_with(0))
+    missing = settings_of(plans).model_copy(update={"plans_path": plans.path.with_name("missing.yaml")})
+    for settings in (settings_of(plans), missing):
         with pytest.raises(SystemExit) as ended:
-            create_app(settings_of(path))
+            create_app(settings)
         assert ended.value.code == EX_CONFIG
     assert "tiers.free.limits.day" in capsys.readouterr().err
 
 
-async def test_a_changed_file_comes_into_force_and_an_unfit_one_does_not(
-    tmp_path: Path, redis: Redis, settings_of: MakeSettings, nats_url: str
+async def test_an_unfit_file_leaves_the_plans_in_force(
+    plans: OwnFile, settings_of: MakeSettings, redis: Redis, bus: EventBus
 ) -> None:
-    plans = tmp_path / "plans.yaml"
-    plans.write_text(SMALL)
-    watcher = PlanWatcher(redis)
-
-    def limit_is(expected: int) -> bool:
-        return watcher.book.tiers["free"].limits.day == expected
-
-    async with (
-        running(create_app(settings_of(plans))),
-        EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus,
-    ):
-        await watcher.start(bus)
-        assert limit_is(10)
-        plans.write_text(SMALL.replace("day: 10", "day: 0"))
-        await asyncio.sleep(0)
-        plans.write_text(SMALL.replace("day: 10", "day: 20"))
-
-        async def changed() -> bool:
-            return limit_is(20)
-
-        await until(changed, what="the new plans")
-
-
-class Store:
-    """A publisher that can be away and can forget."""
-
-    def __init__(self) -> None:
-        self.versions: list[str] = []
-        self.away = False
-        self.kept = False
-
-    async def publish(self, book: PlanBook, version: str) -> None:
-        assert book.tiers
-        if self.away:
-            raise Unavailable("away")
-        self.versions.append(version)
-        self.kept = True
-
-    async def is_kept(self) -> bool:
-        if self.away:
-            raise Unavailable("away")
-        return self.kept
-
-
-async def test_plans_are_published_until_they_are_and_again_when_they_are_lost(tmp_path: Path) -> None:
-    plans = tmp_path / "plans.yaml"
-    plans.write_text(SMALL)
-    store = Store()
-    control = PlanControl(FilePlans(plans), store)
-    store.away = True
-    with pytest.raises(Unavailable):
-        await control.look_again()
-    store.away = False
-    await control.look_again()
-    await control.look_again()
-    assert store.versions == [control.version], "once is enough"
-    store.kept = False
-    await control.look_again()
-    assert store.versions == [control.version] * 2
-    plans.write_text(f"# a comment\n{SMALL}")
-    await control.look_again()
-    assert len(store.versions) == 2, "a comment changes no rule"
-    first = control.version
-    plans.write_text("nonsense")
-    await control.look_again()
-    plans.unlink()
-    await control.look_again()
-    assert control.version == first
-    assert len(store.versions) == 2
+    async with parts_of(settings_of(plans), redis, bus) as parts, gateways(redis, bus) as both:
+        for text, day, version in (
+            (SMALL, 10, 1),
+            (plans_with(0), 10, 1),
+            ("nonsense", 10, 1),
+            ("[" * 30_000, 10, 1),
+            (plans_with(20), 20, 2),
+            (f"# a comment\n{plans_with(20)}", 20, 2),
+        ):
+            plans.says(text)
+            await parts.control.look()
+            await enforced(both, lambda book, day=day: day_of(book) == day)  # type: ignore[misc]
+            newest = await parts.publishing.newest()
+            assert newest is not None
+            assert newest.number == version
+        plans.path.unlink()
+        await parts.control.look()
+        assert all(day_of(watcher.book) == 20 for watcher in both)
 
 
 async def test_use_is_read_and_looking_costs_nothing(redis: Redis, settings_of: MakeSettings) -> None:
@@ -230,17 +176,27 @@ async def test_a_watcher_that_could_not_read_the_plans_reads_them_once_the_store
     await valkey.stop()
 
 
-async def test_a_book_that_cannot_be_understood_leaves_the_one_in_force(redis: Redis, nats_url: str) -> None:
-    async with EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus:
-        published = PublishedPlans(redis, bus)
-        await published.declare()
-        await published.publish(SHIPPED, "1")
-        watcher = PlanWatcher(redis)
-        await watcher.start(bus)
-        await redis.set(PLANS_KEY, '{"of": "another release"}')
-        other = PlanWatcher(redis)
-        await other.start(bus)
-        assert watcher.book == SHIPPED
-        with pytest.raises(Unavailable):
-            await other.check()
-        await published.publish(SHIPPED, "2")
+async def test_a_book_that_cannot_be_understood_leaves_the_one_in_force(redis: Redis, bus: EventBus) -> None:
+    published = PublishedPlans(redis, bus)
+    await published.declare()
+    assert await published.write(SHIPPED, "1", over=None)
+    watcher, other = PlanWatcher(redis), PlanWatcher(redis)
+    await watcher.start(bus)
+    await redis.set(PLANS_KEY, '{"of": "another release"}')
+    await other.start(bus)
+    assert watcher.book == SHIPPED
+    with pytest.raises(Unavailable):
+        await other.check()
+
+
+async def test_a_book_is_written_over_the_one_that_its_writer_has_seen_and_over_no_other(redis: Redis, bus: EventBus) -> None:
+    published = PublishedPlans(redis, bus)
+    await published.declare()
+    assert await published.write(SHIPPED, "1", over=None)
+    assert not await published.write(SHIPPED, "2", over=None)
+    assert not await published.write(SHIPPED, "2", over="0")
+    assert await published.write(SHIPPED, "2", over="1")
+    await published.tell("2")
+    assert await published.state() == StoreState(written="2", told="2")
+    await redis.delete(PLANS_KEY)
+    assert (await published.state()).written is None

@@ -4,73 +4,105 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
+from redis.asyncio import Redis
 
+from ratelimit_service.adapters.counters import RedisCounters
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.postgres import PostgresDatabase
-from ratelimit_service.api import routes
+from ratelimit_service.api import admin_limits, admin_plans, check, routes
+from ratelimit_service.api.dependencies import Services
+from ratelimit_service.domain.auditing import Changes
 from ratelimit_service.domain.control import PlanControl
+from ratelimit_service.domain.deciding import Deciding
+from ratelimit_service.domain.overriding import Overriding
+from ratelimit_service.domain.publishing import Publishing
+from ratelimit_service.domain.resetting import Resetting
+from ratelimit_service.domain.sweeping import Sweeper
+from ratelimit_service.domain.versions import Recorder
 from ratelimit_service.settings import Settings
-from shared.errors import Unavailable
+from shared.clock import Clock, system_clock
 from shared.events import EventBus
 from shared.ids import new_id
+from shared.limits.book import PlanWatcher
 from shared.limits.limiter import Limiter
 from shared.limits.plans import PlanFileError
-from shared.logging import get_logger
 from shared.service import Shell, service_app
 from shared.settings import EX_CONFIG, load_settings
 from shared.store import open_store
-from shared.tasks import end_task
+from shared.tasks import end_task, log_failure
 
 __all__ = ["NAME", "create_app"]
 
 NAME = "ratelimit-service"
 _POSTGRES_S = 2.0
-_log = get_logger("plans")
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
     settings = settings or load_settings(Settings)
-    shell = Shell.of(NAME, settings)
+    shell = Shell.of(NAME, settings, clock)
     redis = open_store(settings.redis_url.get_secret_value())
-    bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
+    bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
     url = settings.database_url.get_secret_value()
     database = PostgresDatabase(url, service=NAME, pool_size=settings.pool_size, within_s=_POSTGRES_S)
+    plans = PlanWatcher(redis)
     published = PublishedPlans(redis, bus)
-    control = _control_of(FilePlans(settings.plans_path), published)
+    changed = asyncio.Event()
+    recorder = Recorder(clock, new_id)
+    control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder, changed)
+    services = _services(database, redis, plans, recorder, changed)
+    sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with redis, bus, database:
             await published.declare()
-            app.state.control = control
-            app.state.limiter = Limiter(redis)
-            await control.publish()
-            looking = asyncio.create_task(_keep_looking(control, settings.plans_look_s))
+            app.state.services = services
+            await control.try_look()
+            await plans.start(bus)
+            tasks = [asyncio.create_task(work) for work in (control.run(settings.plans_look_s), sweeper.run())]
+            for task in tasks:
+                task.add_done_callback(log_failure)
             yield
-            await end_task(looking)
+            await asyncio.gather(*map(end_task, tasks))
 
     async def store() -> None:
-        await published.is_kept()
+        await published.state()
 
-    checks = {"nats": bus.check, "redis": store, "postgres": database.check}
-    return service_app(shell, lifespan=lifespan, routers=[routes.public], checks=checks)
+    checks = {"nats": bus.check, "redis": store, "postgres": database.check, "plans": control.check}
+    routers = [routes.public, check.router, admin_plans.router, admin_limits.router, routes.admin]
+    return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
 
-def _control_of(file: FilePlans, published: PublishedPlans) -> PlanControl:
+def _control_of(
+    file: FilePlans,
+    database: PostgresDatabase,
+    published: PublishedPlans,
+    plans: PlanWatcher,
+    recorder: Recorder,
+    changed: asyncio.Event,
+) -> PlanControl:
     """The control over a fit plan file, or the end of the process: one line for each fault."""
     try:
-        return PlanControl(file, published)
-    except (PlanFileError, OSError) as error:
+        return PlanControl(file, database, published, plans, recorder, changed)
+    except (PlanFileError, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"plan file: {error}\n")
         sys.exit(EX_CONFIG)
 
 
-async def _keep_looking(control: PlanControl, every_s: float) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            await control.look_again()
-        except Unavailable as error:
-            _log.warning("plans not published; trying again", detail=error.detail)
+def _services(
+    database: PostgresDatabase, redis: Redis, plans: PlanWatcher, recorder: Recorder, changed: asyncio.Event
+) -> Services:
+    limiter = Limiter(redis)
+    return Services(
+        plans=plans,
+        limiter=limiter,
+        publishing=Publishing(database, plans, recorder, changed),
+        overriding=Overriding(database, recorder, changed),
+        resetting=Resetting(RedisCounters(redis), database, recorder),
+        deciding=Deciding(limiter, plans, recorder.clock),
+        changes=Changes(database),
+        clock=recorder.clock,
+    )

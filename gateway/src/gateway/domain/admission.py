@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from gateway.domain.errors import NoPlan, OverLimit, TooManyAtOnce
+from shared.clock import Clock
 from shared.errors import RateLimited, Unavailable
 from shared.ids import IdFactory
 from shared.limits.batches import check_outline, check_series
@@ -33,18 +34,19 @@ class Plans(Protocol):
 class Admission:
     """Every method raises Unavailable while the counters are away: without them nothing is admitted."""
 
-    def __init__(self, limiter: Limiter, plans: Plans, new_id: IdFactory) -> None:
+    def __init__(self, limiter: Limiter, plans: Plans, clock: Clock, new_id: IdFactory) -> None:
         self._limiter = limiter
         self._plans = plans
+        self._clock = clock
         self._new_id = new_id
         self._held: dict[str, tuple[str, int]] = {}
 
     def plan_of(self, principal: Principal) -> Plan:
-        """What is the caller's of it, where its tenant's quota is split. NoPlan for a tier that the plan file does not have."""
-        plan = self._plans.book.tiers.get(principal.tier)
+        """What is the caller's of it, at this moment. NoPlan for a tier that the plan file does not have."""
+        plan = plan_for(principal, self._plans.book, self._clock())
         if plan is None:
             raise NoPlan(principal.tier)
-        return plan_for(principal, plan)
+        return plan
 
     def check_outline(self, body: bytes, plan: Plan) -> None:
         """As `check_series`, of a body not read yet; InvalidInput too for one that can be no batch."""

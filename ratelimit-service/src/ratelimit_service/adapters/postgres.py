@@ -8,6 +8,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ratelimit_service.adapters.rows import PostgresRows
 from shared.errors import Unavailable
 from shared.postgres import check_engine, open_engine, transaction
 
@@ -31,13 +32,18 @@ class PostgresDatabase:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """Commits at the end, rolls back when the body raises; Unavailable when Postgres does not do it."""
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: commits at the end, rolls back when the body raises. Unavailable when Postgres does not do it."""
         try:
             async with asyncio.timeout(self._within_s), transaction(self._engine, away=_AWAY) as connection:
                 yield connection
         except TimeoutError:
             raise Unavailable(_AWAY) from None
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[PostgresRows]:
+        async with self.connection() as connection:
+            yield PostgresRows(connection)
 
     async def check(self) -> None:
         """For health: raises when Postgres does not answer."""

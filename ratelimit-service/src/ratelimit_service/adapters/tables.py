@@ -8,16 +8,21 @@ __all__ = ["SCHEMA", "change", "metadata", "plan_version", "tenant_override"]
 SCHEMA = "ratelimit"
 metadata = MetaData(
     schema=SCHEMA,
-    naming_convention={"pk": "%(table_name)s_pkey", "fk": "%(table_name)s_%(column_0_name)s_fkey"},
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+    },
 )
 
-# What was changed, by whom and why. `seq` is the order in which changes were committed; that of the newest change of a plan or an
-# override is the revision of the book that is to be in force. Rows are added, and removed when they are old; a trigger keeps them
-# as they are meanwhile.
+# What was changed, by whom and why. `seq` is the order in which changes were committed; the id of the newest change of a plan or
+# an override is the revision of the book that is to be in force. Rows are added, and removed when they are old; a trigger keeps
+# them as they are meanwhile.
 change = Table(
     "change",
     metadata,
     Column("seq", BigInteger, Identity(always=True), primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("noun", Text, nullable=False),
     Column("event", Text, nullable=False),
@@ -29,12 +34,12 @@ change = Table(
     Column("before", JSONB(none_as_null=True), nullable=True),
     Column("after", JSONB(none_as_null=True), nullable=True),
 )
-Index("change_of_noun", change.c.noun, change.c.seq.desc())
+Index("change_of_book", change.c.seq.desc(), postgresql_where=change.c.noun.in_(["plan", "override"]))
 Index("change_of_subject", change.c.noun, change.c.subject, change.c.seq.desc())
 Index("change_by_time", change.c.at, postgresql_using="brin")
 
-# The text of every plan file that was in force; the one with the highest number is, or was when its tenants' overrides were laid
-# over it. `rules` is a digest of what the text says, without comments.
+# The text of every plan file that was in force; the one with the highest number is. `rules` is a digest of what the text says,
+# without its comments. The change of the row says who, when and why.
 plan_version = Table(
     "plan_version",
     metadata,
@@ -43,8 +48,7 @@ plan_version = Table(
     Column("restores", BigInteger, nullable=True),
     Column("text", Text, nullable=False),
     Column("rules", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
-    Column("seq", BigInteger, ForeignKey(change.c.seq), nullable=False),
+    Column("seq", BigInteger, ForeignKey(change.c.seq), nullable=False, unique=True),
 )
 Index("plan_version_of_source", plan_version.c.source, plan_version.c.number.desc())
 

@@ -1,68 +1,174 @@
-"""The plan file's way into force: read, validated, published; again when it changes, and never half of it."""
+"""What is to be in force comes into force: the newest version of the plan file, with the overrides of tenants.
 
-import hashlib
+Postgres holds the truth, and the row of a change is its outbox: every second the book that enforcers can read, and the one they
+were told of, are compared with the newest change, and made to be that one. So a process that is killed between a change and its
+publication has lost nothing, and neither has a store that was emptied.
+
+The operator's file is a way to publish like any other: when it changes, what it says becomes the newest version. The one that
+ships is the first version, and another release's only follows on that.
+"""
+
+import asyncio
+from contextlib import suppress
 from typing import Protocol
 
-from shared.limits.plans import PlanBook, PlanFileError, parse_plans
+from ratelimit_service.domain.model import OURSELVES, PlanVersion
+from ratelimit_service.domain.ports import Books, Database, PlanFile, Rows, StoreState
+from ratelimit_service.domain.versions import Draft, Recorder, add_version, digest_of
+from shared.errors import Unavailable
+from shared.limits.plans import MOST_OVERRIDES, PlanBook, PlanFileError, parse_plans
 from shared.logging import get_logger
 
-__all__ = ["PlanControl", "PlanFile", "Publisher"]
+__all__ = ["InForce", "PlanControl"]
 
 _log = get_logger("plans")
 
 
-class PlanFile(Protocol):
-    def text(self) -> str:
-        """OSError when it cannot be read."""
-        ...
-
-
-class Publisher(Protocol):
-    async def publish(self, book: PlanBook, version: str) -> None:
-        """Returns once enforcers can read the book and have been told; raises Unavailable when they cannot."""
-        ...
-
-    async def is_kept(self) -> bool:
-        """Whether the store still has a book."""
+class InForce(Protocol):
+    @property
+    def book(self) -> PlanBook:
+        """Unavailable until one is known."""
         ...
 
 
 class PlanControl:
-    """`book` and `version` are what is in force. The version is a hash of the rules, so comments do not change it."""
+    """One of each process, and any number of processes. `changed` is set after each commit of a change."""
 
-    def __init__(self, file: PlanFile, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        file: PlanFile,
+        database: Database,
+        books: Books,
+        in_force: InForce,
+        recorder: Recorder,
+        changed: asyncio.Event,
+    ) -> None:
+        """PlanFileError, OSError or ValueError when the file is not fit to begin with."""
         self._file = file
-        self._publisher = publisher
-        self._seen = self._file.text()
-        self.book = parse_plans(self._seen)
-        self._published = ""
+        self._database = database
+        self._books = books
+        self._in_force = in_force
+        self._recorder = recorder
+        self._changed = changed
+        self._text = file.text()
+        self._draft = self._drafted()
+        self._is_news = True
+        self._unreadable = ""
+        self._failure: Exception | None = None
 
-    @property
-    def version(self) -> str:
-        return hashlib.sha256(self.book.model_dump_json().encode()).hexdigest()[:16]
+    async def check(self) -> None:
+        """For health: Unavailable when the last look failed, for then a change may not be in force."""
+        if self._failure is not None:
+            raise Unavailable(f"changes are waiting ({type(self._failure).__name__})")
 
-    async def publish(self) -> None:
-        """Puts the book in force; Unavailable when the store or NATS is away."""
-        await self._publisher.publish(self.book, self.version)
-        self._published = self.version
+    async def run(self, every_s: float) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every_s):
+                    await self._changed.wait()
+            self._changed.clear()
+            await self.try_look()
 
-    async def look_again(self) -> None:
-        """Takes a changed file if it is fit; publishes what is new, or what the store has lost."""
-        self._read()
-        if self._published != self.version or not await self._publisher.is_kept():
-            await self.publish()
-            _log.info("plans in force", version=self.version)
+    async def try_look(self) -> None:
+        """What cannot be put in force now will be at the next look."""
+        try:
+            await self.look()
+        except Unavailable as error:
+            self._failure = error
+            _log.warning("plans not looked after; trying again", detail=error.detail)
+        except Exception as error:  # noqa: BLE001 - one that ended would put no change in force any more
+            self._failure = error
+            _log.exception("plans not looked after")
+        else:
+            self._failure = None
 
-    def _read(self) -> None:
+    async def look(self) -> None:
+        """Takes what is new in the file, and puts in force what is to be. Unavailable when something is away; without Postgres
+        what is in force is kept so all the same."""
+        self._read_file()
+        state = await self._books.state()  # before what Postgres says: see `Books.write`
+        try:
+            async with self._database.begin() as rows:
+                revision = await self._taken(rows)
+                book = await self._book(rows, revision) if revision != state.written else None
+            self._is_news = False
+        except Unavailable:
+            await self._keep(state)
+            raise
+        if book is not None:
+            if not await self._books.write(book, revision, over=state.written):
+                return  # another process has, and of what is at least as new
+        elif revision != state.written:
+            return
+        if revision != state.told:
+            await self._books.tell(revision)
+            _log.info("plans in force", revision=revision)
+
+    def _read_file(self) -> None:
         try:
             text = self._file.text()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             _log.error("the plan file cannot be read; the plans in force stay", error=type(error).__name__)
             return
-        if text == self._seen:
+        if text == self._text:
             return
-        self._seen = text
+        self._text = text
         try:
-            self.book = parse_plans(text)
+            self._draft = self._drafted()
+            self._is_news = True
         except PlanFileError as error:
             _log.error("the plan file is unfit; the plans in force stay", faults=error.faults)
+
+    def _drafted(self) -> Draft:
+        return Draft(self._text, parse_plans(self._text), self._file.source, reason="the plan file")
+
+    async def _taken(self, rows: Rows) -> str:
+        """The revision that is to be in force, once what the file says anew is a version."""
+        revision = await rows.revision()
+        if self._is_news or revision is None:
+            await rows.lock()
+            newest = await rows.newest_version()
+            if await self._is_another(rows, newest):
+                version = await add_version(rows, newest, self._draft, OURSELVES, self._recorder)
+                _log.info("the plan file is a new version", version=version.number)
+                return str(version.change.id)
+            revision = await rows.revision()
+        return revision or ""
+
+    async def _is_another(self, rows: Rows, newest: PlanVersion | None) -> bool:
+        """Whether the operator's file says another thing than it last did, whoever published meanwhile; the file that ships only
+        follows on another that shipped."""
+        if newest is None:
+            return True
+        before = await rows.newest_of("file") if self._draft.source == "file" else newest
+        if before is None or before.source != self._draft.source:
+            return before is None
+        return before.rules != digest_of(self._draft.book)
+
+    async def _book(self, rows: Rows, revision: str) -> PlanBook | None:
+        """None for what this release cannot read."""
+        newest = await rows.newest_version()
+        now = self._recorder.clock()
+        try:
+            stored = await rows.overrides(None, now, after=None, limit=MOST_OVERRIDES)
+            overrides = {str(one.tenant_id): one.override for one in stored if one.state(now) != "ended"}
+            return parse_plans(newest.text).model_copy(update={"overrides": overrides}) if newest is not None else None
+        except ValueError:
+            if self._unreadable != revision:
+                _log.exception("the newest plans cannot be understood; those in force stay")
+            self._unreadable = revision
+            return None
+
+    async def _keep(self, state: StoreState) -> None:
+        """A store that has no book is given the one this process last knew, until Postgres says which it is to be."""
+        revision = state.written
+        if revision is None:
+            try:
+                book = self._in_force.book
+            except Unavailable:
+                book = self._draft.book
+            revision = ""
+            if not await self._books.write(book, revision, over=None):
+                return
+        if revision != state.told:
+            await self._books.tell(revision)

@@ -3,9 +3,13 @@
 alone    all of it, from the user's own
 shared   all of it, with the other members from the tenant's
 split    a part of it, one of as many as the tenant has members, from the user's own
+
+What the tier allows is for some tenants another, for a while or for good: their override.
 """
 
-from shared.limits.plans import Plan
+from datetime import datetime
+
+from shared.limits.plans import Plan, PlanBook
 from shared.principal import Principal
 
 __all__ = ["plan_for", "subject_of"]
@@ -16,8 +20,12 @@ def subject_of(principal: Principal) -> str:
     return f"tenant:{principal.tenant_id}" if principal.quota == "shared" else f"user:{principal.user_id}"
 
 
-def plan_for(principal: Principal, plan: Plan) -> Plan:
-    """With the limits that are this caller's; what the tier lets them use is not divided."""
-    if principal.quota != "split" or principal.members is None:
+def plan_for(principal: Principal, book: PlanBook, now: datetime) -> Plan | None:
+    """What the caller may do at this moment, None for a tier that the book does not have.
+
+    Of limits it is the caller's own part, where the tenant splits them; what the tier lets them use is not divided.
+    """
+    plan = book.plan_of(principal.tier, principal.tenant_id, now)
+    if plan is None or principal.quota != "split" or principal.members is None:
         return plan
     return plan.model_copy(update={"limits": plan.limits.part(principal.members)})

@@ -23,9 +23,9 @@ def upgrade() -> None:
         sa.Column("restores", sa.BigInteger, nullable=True),
         sa.Column("text", sa.Text, nullable=False),
         sa.Column("rules", sa.Text, nullable=False),
-        sa.Column("created_at", _time, nullable=False),
         sa.Column("seq", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("number", name="plan_version_pkey"),
+        sa.UniqueConstraint("seq", name="plan_version_seq_key"),
         sa.ForeignKeyConstraint(["seq"], [f"{SCHEMA}.change.seq"], name="plan_version_seq_fkey"),
         schema=SCHEMA,
     )
@@ -56,6 +56,7 @@ def _change() -> None:
     op.create_table(
         "change",
         sa.Column("seq", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
         sa.Column("at", _time, nullable=False),
         sa.Column("noun", sa.Text, nullable=False),
         sa.Column("event", sa.Text, nullable=False),
@@ -67,9 +68,11 @@ def _change() -> None:
         sa.Column("before", JSONB, nullable=True),
         sa.Column("after", JSONB, nullable=True),
         sa.PrimaryKeyConstraint("seq", name="change_pkey"),
+        sa.UniqueConstraint("id", name="change_id_key"),
         schema=SCHEMA,
     )
-    op.create_index("change_of_noun", "change", ["noun", sa.text("seq DESC")], schema=SCHEMA)
+    of_book = sa.text("noun IN ('plan', 'override')")
+    op.create_index("change_of_book", "change", [sa.text("seq DESC")], postgresql_where=of_book, schema=SCHEMA)
     op.create_index("change_of_subject", "change", ["noun", "subject", sa.text("seq DESC")], schema=SCHEMA)
     op.create_index("change_by_time", "change", ["at"], postgresql_using="brin", schema=SCHEMA)
 

@@ -1,0 +1,128 @@
+"""Whatever is killed or away: no change of plans is lost, and what is in force stays in force."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from kalpi_local.servers import Servers
+from ratelimit_service.app import NAME
+from shared.events import EventBus
+from shared.limits.book import PLANS_KEY
+from tests.ratelimit.conftest import MakeSettings, OwnFile, day_of, enforced, gateways, plans_with, serving
+from tests.ratelimit.dying import STEPS
+from tests.support.poll import until
+from tests.support.principals import headers_for, user
+from tests.support.stack import ROOT
+
+Away = Callable[[], AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture
+def away(servers: Servers, database_url: str) -> Away:
+    """Within it Postgres lets nobody into this test's database."""
+    name = database_url.rpartition("/")[2]
+
+    @asynccontextmanager
+    async def refused() -> AsyncIterator[None]:
+        admin = await asyncpg.connect(servers.database_url)
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        try:
+            yield
+        finally:
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await admin.close()
+
+    return refused
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_publication_is_in_force_whenever_who_published_it_is_killed(
+    step: str,
+    plans: OwnFile,
+    settings_of: MakeSettings,
+    database_url: str,
+    redis: Redis,
+    redis_url: str,
+    nats_url: str,
+    bus: EventBus,
+) -> None:
+    """After the commit, after the book is in the store, after the gateways were told: who comes next goes on from there."""
+    arguments = [step, database_url, redis_url, nats_url, str(plans.path), plans_with(77)]
+    async with serving(settings_of(plans)) as admin:
+        assert len(await admin.history()) == 1
+    async with gateways(redis, bus) as both:
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.ratelimit.dying", *arguments, cwd=ROOT)
+        assert await child.wait() == -signal.SIGKILL
+        async with serving(settings_of(plans)) as admin:
+            await enforced(both, lambda book: day_of(book) == 77)
+            assert [one["version"] for one in await admin.history()] == [2, 1]
+
+
+async def test_without_postgres_nothing_changes_and_all_else_goes_on(
+    plans: OwnFile, settings_of: MakeSettings, redis: Redis, bus: EventBus, away: Away
+) -> None:
+    async with serving(settings_of(plans)) as admin, gateways(redis, bus) as both:
+        assert (await admin.publish(plans_with(20), replaces=1)).status_code == 200
+        await enforced(both, lambda book: day_of(book) == 20)
+        async with away():
+            for method, path, body in (
+                ("PUT", "plans", {"text": plans_with(30), "replaces": 2}),
+                ("POST", "plans/rollback", {"version": 1, "replaces": 2}),
+                ("GET", "plans/history", None),
+                ("GET", "limits/changes", None),
+                ("GET", "limits/tenants", None),
+                ("POST", "limits/users/0190b5a0-0000-7000-8000-000000000000/reset", {"reason": "why not"}),
+            ):
+                answer = await admin.ask(method, path, body)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), (method, path)
+            shown = await admin.told("GET", "plans")
+            assert (shown["rules"]["tiers"]["free"]["limits"]["day"], shown["newest"]) == (20, None)
+            trial = await admin.told("POST", "plans/validate", {"text": plans_with(30)})
+            assert trial["before"] == {"tiers.free.limits.day": 20}
+            usage = await admin.client.get("/api/v1/usage", headers=headers_for(user("free"), NAME))
+            assert usage.json()["policies"][0]["quota"] == 20
+            plans.says(plans_with(40))
+            await redis.delete(PLANS_KEY, f"{PLANS_KEY}:state")
+
+            async def kept() -> bool:
+                return bool(await redis.exists(PLANS_KEY))
+
+            await until(kept, what="what is in force")
+            async with gateways(redis, bus) as others:
+                assert all(day_of(watcher.book) == 20 for watcher in others)
+            health = (await admin.client.get("/health")).json()
+            assert health["dependencies"]["postgres"].startswith("failed")
+            assert (await admin.client.get("/health/ready")).status_code == 200
+        await enforced(both, lambda book: day_of(book) == 40, "what the file says meanwhile")
+
+
+async def test_a_service_that_starts_without_postgres_keeps_what_is_in_force_or_puts_its_file_in_force(
+    plans: OwnFile, settings_of: MakeSettings, redis: Redis, bus: EventBus, away: Away
+) -> None:
+    async with serving(settings_of(plans)) as admin, gateways(redis, bus) as both:
+        await admin.publish(plans_with(20), replaces=1)
+        await enforced(both, lambda book: day_of(book) == 20)
+    plans.says(plans_with(30))
+    async with away():
+        async with serving(settings_of(plans)), gateways(redis, bus) as both:
+            await enforced(both, lambda book: day_of(book) == 20)
+        await redis.delete(PLANS_KEY, f"{PLANS_KEY}:state")
+        async with serving(settings_of(plans)), gateways(redis, bus) as both:
+            await enforced(both, lambda book: day_of(book) == 30)
+    async with serving(settings_of(plans)) as admin:
+        assert [one["source"] for one in await admin.history()] == ["file", "published", "file"]
+
+
+async def test_a_schema_that_is_not_migrated_yet_is_one_that_is_away(
+    plans: OwnFile, settings_of: MakeSettings, servers: Servers, redis: Redis, bus: EventBus
+) -> None:
+    async with serving(settings_of(plans, database_url=servers.database_url)) as admin, gateways(redis, bus) as both:
+        await enforced(both, lambda book: day_of(book) == 10)
+        assert (await admin.ask("GET", "plans/history")).status_code == 503

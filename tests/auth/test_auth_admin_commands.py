@@ -7,40 +7,21 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from auth_service.app import NAME, create_app
 from auth_service.cli.admin import app
-from auth_service.cli.remote import as_columns
 from auth_service.settings import Settings
-from shared.clock import system_clock
 from shared.ids import new_id
-from shared.principal import HEADER, EnvelopeSigner, KeyRing
+from shared.remote import as_columns
 from tests.auth.auth_world import MovableClock, Person, World, administrator, settings_of
 from tests.auth.tenancy import organisation, with_member
 from tests.support.asgi import running
+from tests.support.doorman import KEY, Doorman
 from tests.support.http_server import serving
-from tests.support.principals import PRINCIPAL_KEYS
 
-KEY = "kalpi_live_of_an_administrator"
 Run = Callable[..., Any]
-
-
-class Doorman:
-    """Vouches for whoever shows that key, in the gateway's place."""
-
-    def __init__(self, service: Any) -> None:
-        self._service = service
-        self._signer = EnvelopeSigner(KeyRing.parse(PRINCIPAL_KEYS), system_clock)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (b"x-api-key", KEY.encode()) in scope["headers"]:
-            vouched = self._signer.sign(administrator(), audience=NAME).encode()
-            scope = {**scope, "headers": [*scope["headers"], (HEADER.lower().encode(), vouched)]}
-        if scope["type"] == "http":
-            await self._service(scope, receive, send)
 
 
 class CommandWorld(World):
@@ -57,7 +38,7 @@ async def world(own_database_url: str, nats_url: str) -> AsyncIterator[CommandWo
     service = create_app(settings, clock=clock)
     # what a command prints is caught by taking the process's output: the service is not to write into it
     with capture_logs():
-        async with running(service) as client, serving(Doorman(service)) as url:
+        async with running(service) as client, serving(Doorman(service, administrator(), NAME)) as url:
             yield CommandWorld(client, clock, settings, url)
 
 
@@ -92,7 +73,7 @@ async def test_users_are_listed_and_found(world: World, run: Run) -> None:
 async def test_more_rows_than_a_page_has_are_fetched_page_by_page(
     world: World, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auth_service.cli.remote._PAGE", 2)
+    monkeypatch.setattr("shared.remote._PAGE", 2)
     people = [await world.register() for _ in range(5)]
     assert [one["id"] for one in await rows(run, "users", "list")] == [str(one.id) for one in reversed(people)]
     assert len(await rows(run, "users", "list", "--limit", "3")) == 3

@@ -13,7 +13,11 @@ from typer.testing import CliRunner
 
 from auth_service.cli.admin import app as admin
 from auth_service.seed import SeedUser
+from ratelimit_service.cli.limits import app as limits
+from ratelimit_service.cli.plans import app as plans
 from tests.deploy.files import ROOT, blocks, compose, container_of, manifests, run_shell
+
+COMMANDS = {"admin": admin, "plans": plans, "limits": limits}
 
 
 def the_block(words: str) -> str:
@@ -67,14 +71,15 @@ def test_the_base_is_shown_by_the_command_that_says_so() -> None:
     assert "kind: Deployment" in run_shell(RENDER, ROOT).stdout
 
 
-def test_every_other_command_is_one_of_kalpi_admin_or_needs_docker_or_a_cluster() -> None:
+def test_every_other_command_is_one_of_kalpi_or_needs_docker_or_a_cluster() -> None:
     tested = {MAKE_ENV, MAKE_SECRET, RENDER}
     for block in (block for block in blocks() if block not in tested):
         command, _, _text = block.partition("<<")
         for line in command.splitlines():
-            if line.startswith("kalpi admin "):
+            group = next((name for name in COMMANDS if line.startswith(f"kalpi {name} ")), None)
+            if group is not None:
                 asked = shlex.split(line, comments=True)[2:]
-                assert CliRunner().invoke(admin, [*asked, "--help"]).exit_code == 0, line
+                assert CliRunner().invoke(COMMANDS[group], [*asked, "--help"]).exit_code == 0, line
             else:
                 assert re.match(r"docker compose |kubectl ", line), block
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from kalpi_local.servers import Servers
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.postgres import PostgresDatabase
 from ratelimit_service.app import NAME, create_app
@@ -84,10 +86,31 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ratelimit_service.app._POSTGRES_S", 10.0)
 
 
+@pytest.fixture(scope="session")
+def migrated(servers: Servers) -> str:
+    """The name of a migrated database, of which each test has a copy: that takes less time than to migrate one."""
+    name = f"ratelimit_{new_id().hex}"
+    asyncio.run(_administer(servers.database_url, f"CREATE DATABASE {name}"))
+    migrate(_url_of(servers, name))
+    return name
+
+
 @pytest.fixture
-async def database_url(postgres_url: str) -> str:
-    await asyncio.to_thread(migrate, postgres_url)
-    return postgres_url
+async def database_url(servers: Servers, migrated: str) -> AsyncIterator[str]:
+    name = f"test_{new_id().hex}"
+    await _administer(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {migrated}")
+    yield _url_of(servers, name)
+    await _administer(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url_of(servers: Servers, name: str) -> str:
+    return f"{servers.database_url.rpartition('/')[0]}/{name}"
+
+
+async def _administer(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Whatever is killed or away: no change of plans is lost, and what is in force stays in force."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -42,9 +41,7 @@ def away(servers: Servers, database_url: str) -> Away:
     return refused
 
 
-@pytest.mark.parametrize("step", STEPS)
 async def test_a_publication_is_in_force_whenever_who_published_it_is_killed(
-    step: str,
     plans: OwnFile,
     settings_of: MakeSettings,
     database_url: str,
@@ -54,15 +51,25 @@ async def test_a_publication_is_in_force_whenever_who_published_it_is_killed(
     bus: EventBus,
 ) -> None:
     """After the commit, after the book is in the store, after the gateways were told: who comes next goes on from there."""
-    arguments = [step, database_url, redis_url, nats_url, str(plans.path), plans_with(77)]
-    async with serving(settings_of(plans)) as admin:
-        assert len(await admin.history()) == 1
+    arguments = ["-m", "tests.ratelimit.dying", database_url, redis_url, nats_url, str(plans.path)]
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdin=pipe, stdout=pipe)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    async with serving(settings_of(plans)), gateways(redis, bus) as both:
+        await enforced(both, lambda book: day_of(book) == 10)
     async with gateways(redis, bus) as both:
-        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.ratelimit.dying", *arguments, cwd=ROOT)
-        assert await child.wait() == -signal.SIGKILL
-        async with serving(settings_of(plans)) as admin:
-            await enforced(both, lambda book: day_of(book) == 77)
-            assert [one["version"] for one in await admin.history()] == [2, 1]
+        for day, step in enumerate(STEPS, start=77):
+            child.stdin.write(f"{step} {day}\n".encode())
+            while (said := await child.stdout.readline()) != b"killed\n":
+                assert said, "it has ended by itself"
+                assert not said.startswith(b"not killed")
+            async with serving(settings_of(plans)):
+                await enforced(both, lambda book, day=day: day_of(book) == day)  # type: ignore[misc]
+    child.stdin.close()
+    await child.wait()
+    async with serving(settings_of(plans)) as admin:
+        assert [one["version"] for one in await admin.history()] == [4, 3, 2, 1]
 
 
 async def test_without_postgres_nothing_changes_and_all_else_goes_on(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import typer
 
-from auth_service.cli.remote import AsJson, Most, Remote, connect, show, user_id_of
+from shared.remote import AsJson, Most, Remote, connect, show, user_id_of
 
 __all__ = ["app"]
 

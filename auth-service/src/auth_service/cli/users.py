@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from auth_service.cli.remote import AsJson, Most, Remote, connect, show, user_id_of
+from shared.remote import AsJson, Most, Remote, connect, show, user_id_of
 
 __all__ = ["app"]
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import typer
 
-__all__ = ["AsJson", "Most", "Remote", "as_columns", "connect", "show", "user_id_of"]
+__all__ = ["AsJson", "Most", "Remote", "Row", "as_columns", "connect", "show", "user_id_of", "user_of"]
 
 Row = Mapping[str, Any]
 _FAILED = 1
@@ -31,15 +31,19 @@ class Remote:
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """The answer's document, or None when it has none."""
+        return _told(self._answer(method, path, body, query))
+
+    def find(self, path: str) -> Any:
+        """The document of what is there, None for what is not."""
+        answer = self._answer("GET", path, None, {})
+        return _told(answer) if answer.status_code != httpx.codes.NOT_FOUND else None
+
+    def _answer(self, method: str, path: str, body: Any, query: Row) -> httpx.Response:
         given = {name: value for name, value in query.items() if value is not None}
         try:
-            answer = self._client.request(method, f"/api/v1/admin/{path}", json=body, params=given)
+            return self._client.request(method, f"/api/v1/admin/{path}", json=body, params=given)
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise _failed(f"{self._client.base_url} does not answer ({type(error).__name__})") from None
-        document = _document(answer)
-        if answer.is_success:
-            return document
-        raise _failed(_words(document, answer.status_code))
 
     def rows(self, path: str, most: int, **query: Any) -> Iterable[Row]:
         """Of as many pages as that takes."""
@@ -69,11 +73,14 @@ def connect(
 
 def user_id_of(remote: Remote, user: str) -> str:
     """By id, or by user name in any case of its letters."""
-    if _is_id(user):
-        return user
-    for row in remote.rows("users", _PAGE, q=user):
-        if row["username"].casefold() == user.casefold():
-            return str(row["id"])
+    return user if _is_id(user) else str(user_of(remote, user)["id"])
+
+
+def user_of(remote: Remote, name: str) -> Row:
+    """By user name, in any case of its letters."""
+    for row in remote.rows("users", _PAGE, q=name):
+        if row["username"].casefold() == name.casefold():
+            return row
     raise _failed("no such user")
 
 
@@ -96,6 +103,13 @@ def _cell(value: Any) -> str:
     plain: Callable[[Any], str] = {bool: lambda yes: "yes" if yes else "no", list: ", ".join}.get(type(value), str)
     # what users have named something is not to move a terminal's cursor
     return "".join(letter if letter.isprintable() else "�" for letter in plain(value)) if value is not None else "-"
+
+
+def _told(answer: httpx.Response) -> Any:
+    document = _document(answer)
+    if answer.is_success:
+        return document
+    raise _failed(_words(document, answer.status_code))
 
 
 def _document(answer: httpx.Response) -> Any:

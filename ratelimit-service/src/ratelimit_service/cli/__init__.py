@@ -1,0 +1,1 @@
+"""Commands of ratelimit-service, as subcommands of `kalpi`."""

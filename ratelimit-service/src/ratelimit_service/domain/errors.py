@@ -6,12 +6,15 @@ from shared.limits.plans import PlanFileError
 __all__ = ["InForceAlready", "NoOverride", "NoPlan", "NoVersion", "PlansMoved", "TooManyOverrides", "UnfitPlans"]
 
 
+_MOST = 100
+
+
 class UnfitPlans(InvalidInput):
-    """Each bad rule with its place in the file."""
+    """Each bad rule with its place in the file: the first hundred, for a file may hold nothing else."""
 
     def __init__(self, error: PlanFileError) -> None:
-        faults = [{"loc": ["body", "text", *where], "msg": what, "type": "plan_file"} for where, what in error.located]
-        super().__init__("; ".join(error.faults)[:1000], faults)
+        faults = [{"loc": ["body", "text", *where], "msg": what, "type": "plan_file"} for where, what in error.located[:_MOST]]
+        super().__init__(f"{len(error.located):,} rules of the plan file are unfit", faults)
 
 
 class PlansMoved(Conflict):

@@ -1,6 +1,6 @@
 """Whose counters: of a user, of a tenant, of an address, and of what operators' own services count."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Literal
 from uuid import UUID
 
@@ -16,13 +16,19 @@ def subjects_of(kind: Kind, name: str) -> tuple[str, ...]:
     an address's those without credentials, and those with. InvalidInput for a name that is none of that kind."""
     try:
         if kind == "addresses":
-            address = str(ip_address(name))
+            address = _plain(name)
             return f"ip:{address}", f"callers:{address}"
         known = str(UUID(name))
     except ValueError:
         wanted = "an IP address" if kind == "addresses" else "an id"
         raise InvalidInput.field("path", "name", msg=f"not {wanted}") from None
     return (f"user:{known}",) if kind == "users" else (f"tenant:{known}", f"members:{known}")
+
+
+def _plain(name: str) -> str:
+    """As the gateways write it: an IPv4 address in an IPv6 one is the IPv4 address."""
+    address = ip_address(name)
+    return str((address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address)
 
 
 def own_subject(name: str, policy: str = "") -> str:

@@ -46,6 +46,8 @@ _SIMPLE = {
     "PUT /api/v1/indicators/custom/{name}": Errand(f"/api/v1/indicators/custom/{KEPT}", {"json": SAVED}),
     "PATCH /api/v1/tenant": Errand("/api/v1/tenant", {"json": {"name": "Engines"}}),
     "POST /api/v1/data/import": Errand("/api/v1/data/import?dry_run=true", {"files": {"file": ("bars.csv", CSV)}}),
+    "GET /api/v1/admin/plans/history/{version}": Errand("/api/v1/admin/plans/history/1"),
+    "POST /api/v1/check": Errand("/api/v1/check", {"json": {"subject": "matrix", "tier": "pro", "cost": 0}}),
     "POST /internal/v1/resolve": Errand("/internal/v1/resolve", {"json": {"api_key_sha256": "0" * 64}}),
 }
 """What is the same for all, and needs nothing made for it."""
@@ -269,3 +271,66 @@ async def _delete_anybodys_key(cast: Cast, caller: Caller, succeeds: bool) -> Er
 @_errand("GET /api/v1/admin/audit/export")
 async def _export(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
     return Errand(f"/api/v1/admin/audit/export?user_id={cast.spare.id}")
+
+
+PLANS = "/api/v1/admin/plans"
+OVERRIDES = "/api/v1/admin/limits/tenants"
+OVERRIDE = {"limits": {"concurrency": 9}, "reason": "the matrix"}
+
+
+async def newest_plans(cast: Cast) -> dict[str, Any]:
+    """What is in force, which stays so: the same text is published again."""
+    newest: dict[str, Any] = (await cast.done("GET", PLANS, cast.admin.key)).json()["newest"]
+    return {"text": newest["text"], "replaces": newest["version"]}
+
+
+@_errand("POST /api/v1/admin/plans/validate")
+async def _validate(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    return Errand(f"{PLANS}/validate", {"json": {"text": (await newest_plans(cast))["text"]}})
+
+
+@_errand("PUT /api/v1/admin/plans")
+async def _publish(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    return Errand(PLANS, {"json": await newest_plans(cast)})
+
+
+@_errand("POST /api/v1/admin/plans/rollback")
+async def _roll_back(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    newest = await newest_plans(cast)
+    if succeeds:
+        await cast.done("PUT", PLANS, cast.admin.key, json=newest)
+        newest["replaces"] += 1
+    return Errand(f"{PLANS}/rollback", {"json": {"version": newest["replaces"] - 1, "replaces": newest["replaces"]}})
+
+
+@_errand("GET /api/v1/admin/limits/tenants/{tenant_id}")
+async def _override(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    return Errand(await override_for(cast, succeeds))
+
+
+@_errand("DELETE /api/v1/admin/limits/tenants/{tenant_id}")
+async def _remove_override(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    return Errand(await override_for(cast, succeeds), {"params": {"reason": "over"}})
+
+
+async def override_for(cast: Cast, succeeds: bool) -> str:
+    path = f"{OVERRIDES}/{new_id()}"
+    if succeeds:
+        await cast.done("PUT", path, cast.admin.key, json=OVERRIDE)
+    return path
+
+
+@_errand("PUT /api/v1/admin/limits/tenants/{tenant_id}")
+async def _set_override(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    return Errand(f"{OVERRIDES}/{new_id()}", {"json": OVERRIDE})
+
+
+@_errand("GET /api/v1/admin/limits/usage")
+async def _usage(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    query = {"user_id": str(cast.spare.id), "tenant_id": str(cast.spare.tenant_id), "tier": "pro"}
+    return Errand("/api/v1/admin/limits/usage", {"params": query})
+
+
+@_errand("POST /api/v1/admin/limits/{kind}/{name}/reset")
+async def _set_back(cast: Cast, caller: Caller, succeeds: bool) -> Errand:
+    return Errand(f"/api/v1/admin/limits/users/{cast.spare.id}/reset", {"json": {"reason": "the matrix"}})

@@ -117,6 +117,20 @@ DELETE  /api/v1/admin/api-keys/{key_id}              platform      admin
 GET     /api/v1/admin/audit                          platform      admin
 GET     /api/v1/admin/audit/export                   platform      admin
 GET     /api/v1/admin/audit/head                     platform      admin
+GET     /api/v1/admin/plans                          platform      admin
+PUT     /api/v1/admin/plans                          platform      admin
+POST    /api/v1/admin/plans/validate                 platform      admin
+GET     /api/v1/admin/plans/history                  platform      admin
+GET     /api/v1/admin/plans/history/{version}        platform      admin
+POST    /api/v1/admin/plans/rollback                 platform      admin
+GET     /api/v1/admin/limits/tenants                 platform      admin
+GET     /api/v1/admin/limits/tenants/{tenant_id}     platform      admin
+PUT     /api/v1/admin/limits/tenants/{tenant_id}     platform      admin
+DELETE  /api/v1/admin/limits/tenants/{tenant_id}     platform      admin
+GET     /api/v1/admin/limits/changes                 platform      admin
+GET     /api/v1/admin/limits/usage                   platform      admin
+POST    /api/v1/admin/limits/{kind}/{name}/reset     platform      admin
+POST    /api/v1/check                                platform      admin
 POST    /api/v1/data/import                          platform      admin
 """
 

@@ -14,6 +14,7 @@ from gateway.adapters.auth_client import AuthClient
 from gateway.adapters.facts import MarketFacts, follow_auth
 from gateway.adapters.metrics_server import serving_metrics
 from gateway.adapters.request_metrics import RequestMetrics
+from gateway.adapters.requests import RequestEvents
 from gateway.adapters.route_files import RouteFile
 from gateway.adapters.upstream_metrics import count_shed
 from gateway.adapters.upstreams import Upstreams
@@ -28,6 +29,7 @@ from gateway.domain.admission import Admission
 from gateway.domain.caching import AnswerCache
 from gateway.domain.callers import Callers
 from gateway.domain.origins import Origins
+from gateway.domain.requests import RequestRecord
 from gateway.domain.route_file import RouteFileError
 from gateway.domain.routing import AUTH, DATA, INDICATOR, RATELIMIT
 from gateway.domain.shedding import Shedding
@@ -95,11 +97,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     origins = Origins(auth)
     callers = Callers(auth, TokenVerifier(keys, shell.clock), shell.clock)
     admission = Admission(Limiter(redis), plans, shell.clock, new_id)
+    requests = RequestEvents(
+        bus, shell.metrics, new_id, most_bytes=settings.usage_mb << 20, stream_bytes=settings.usage_stream_mb << 20
+    )
     common = CommonFields(settings.hsts_s)
     cache: AnswerCache[ReadyAnswer] = AnswerCache(market, settings.cache_mb << 20, time.monotonic)
     forwarding = Forwarding(upstreams, shell.signer, settings.max_body_bytes)
     reading = Reading(cache, forwarding, common, 2 * settings.upstream_timeout_s)
-    record = RequestMetrics(shell.metrics, cache.counts)
+    counting = RequestMetrics(shell.metrics, cache.counts)
+
+    def record(ended: RequestRecord) -> None:
+        counting(ended)
+        requests.record(ended)
+
     targets = Targets(route_file.table)
     hits = Hits(targets, callers, admission, reading, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
@@ -127,13 +137,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 await plans.start(bus)
                 market.follow(bus, cache.evict)
                 follow_auth(bus, callers, keys, origins)
+                await requests.declare()
                 await keys.refresh()
                 looking = route_file.keep_looking(settings.routes_look_s)
-                tasks = [asyncio.create_task(work) for work in (admission.keep_slots(), keys.run(), origins.run(), looking)]
+                works = (admission.keep_slots(), keys.run(), origins.run(), requests.run(), looking)
+                tasks = [asyncio.create_task(work) for work in works]
                 for task in tasks:
                     task.add_done_callback(log_failure)
                 yield
                 await asyncio.gather(*map(end_task, tasks), reading.flights.close())
+                await requests.flush()
 
     async def store() -> None:
         await redis.ping()

@@ -26,6 +26,7 @@ class Settings(ServiceSettings):
 
     `cache_mb` is what answers that are kept may take. `hsts_s` is for how long browsers are told to come by TLS alone: 0 says
     nothing of it. `log_hits` writes a line for each answer from the cache, too, which then take several times as long.
+    Request events in `usage_mb` of memory wait while NATS is away; `usage_stream_mb` is what their stream may hold.
 
     `trusted_proxies` are the networks whose X-Forwarded-For is believed.
     """
@@ -49,6 +50,8 @@ class Settings(ServiceSettings):
     cache_mb: int = Field(default=128, ge=0)
     hsts_s: int = Field(default=0, ge=0)
     log_hits: bool = False
+    usage_mb: int = Field(default=64, ge=1)
+    usage_stream_mb: int = Field(default=128, ge=1)
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_list)] = ()
     redis_url: RedisUrl = Field(validation_alias="REDIS_URL")
     nats_url: NatsUrl = Field(validation_alias="NATS_URL")

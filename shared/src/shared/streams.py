@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nats.errors import Error as NatsError
-from nats.js.api import StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
@@ -65,10 +65,13 @@ class Streams:
         max_age_s: float,
         max_bytes: int,
         max_msgs_per_subject: int = -1,
+        work_queue: bool = False,
         on_new: Hook | None = None,
     ) -> None:
         """Creates the stream, or brings it to this configuration; its publisher does this at start. An age of 0 is no limit.
 
+        A work queue holds what its one worker has not acknowledged yet, and when it is full it refuses what is new (so that its
+        publisher can count it), where other streams forget what is oldest.
         Later `on_new` is awaited, until it succeeds, each time the stream was made again, by whomever: it was empty then.
         """
         config = StreamConfig(
@@ -77,6 +80,8 @@ class Streams:
             max_age=max_age_s,
             max_bytes=max_bytes,
             max_msgs_per_subject=max_msgs_per_subject,
+            retention=RetentionPolicy.WORK_QUEUE if work_queue else RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.NEW if work_queue else DiscardPolicy.OLD,
         )
         async with self._mending:
             try:

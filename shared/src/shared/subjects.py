@@ -15,6 +15,8 @@ __all__ = [
     "PLAN_SUBJECT",
     "SENT_SYMBOL_PATTERN",
     "SYMBOL_PATTERN",
+    "USAGE_STREAM",
+    "USAGE_SUBJECT",
     "auth_subject",
     "bars_subject",
     "feed_subject",
@@ -24,12 +26,14 @@ AUTH_STREAM = "KALPI_AUTH"
 FEED_STREAM = "KALPI_FEED"
 MARKET_STREAM = "KALPI_MARKET"
 LIMITS_STREAM = "KALPI_LIMITS"
+USAGE_STREAM = "KALPI_USAGE"
 DEAD_LETTER_STREAM = "KALPI_DLQ"
 
 AUTH_SUBJECTS = "kalpi.auth.>"
 FEED_SUBJECTS = "kalpi.market.feed.v1.*"
 BARS_SUBJECTS = "kalpi.market.bars.v1.*"
 PLAN_SUBJECT = "kalpi.limits.plan.v1"
+USAGE_SUBJECT = "kalpi.usage.request.v1"
 DEAD_LETTER_SUBJECTS = "kalpi.dlq.>"
 
 SYMBOL_PATTERN = r"[A-Z0-9][A-Z0-9._-]{0,31}"

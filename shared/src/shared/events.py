@@ -159,15 +159,27 @@ class EventBus:
         self._tasks.append(asyncio.create_task(follower.run(), name=f"follow {stream}"))
         return follower
 
-    def work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler, *, ack_wait_s: float = 30) -> None:
+    def work(
+        self,
+        stream: str,
+        subjects: Sequence[str],
+        durable: str,
+        handler: Handler,
+        *,
+        ack_wait_s: float = 30,
+        patient: bool = False,
+    ) -> None:
         """Starts a worker on the durable consumer `durable`.
 
-        What a process that died had taken comes again after `ack_wait_s`; no batch may take that long.
+        What a process that died had taken comes again after `ack_wait_s`; no batch may take that long. A patient one waits with a
+        fact while its handler raises Unavailable: an outage of what it needs is no fault of the fact's, and no reason to give it up.
         """
-        work = self._work(stream, subjects, durable, handler, ack_wait_s)
+        work = self._work(stream, subjects, durable, handler, ack_wait_s, patient=patient)
         self._tasks.append(asyncio.create_task(work, name=f"work {durable}"))
 
-    async def _work(self, stream: str, subjects: Sequence[str], durable: str, handler: Handler, ack_wait_s: float) -> None:
+    async def _work(
+        self, stream: str, subjects: Sequence[str], durable: str, handler: Handler, ack_wait_s: float, *, patient: bool
+    ) -> None:
         config = ConsumerConfig(
             durable_name=durable,
             filter_subjects=list(subjects),
@@ -184,7 +196,7 @@ class EventBus:
                 try:
                     while not self._closing:
                         # side by side, begun in order: a handler that waits may so do once what many need
-                        batch = [self._deliver(message, durable, handler) for message in await _fetch(consumer)]
+                        batch = [self._deliver(message, durable, handler, patient=patient) for message in await _fetch(consumer)]
                         for outcome in await asyncio.gather(*batch, return_exceptions=True):
                             if isinstance(outcome, BaseException):
                                 raise outcome
@@ -194,14 +206,14 @@ class EventBus:
                 report("worker interrupted", error, durable=durable)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _deliver(self, message: Msg, durable: str, handler: Handler) -> None:
+    async def _deliver(self, message: Msg, durable: str, handler: Handler, *, patient: bool) -> None:
         fact = _parse(message)
         deliveries = message.metadata.num_delivered or 1
         if fact is None or deliveries > MAX_DELIVERIES:
             await self._dead_letter(message, durable)
             return
         try:
-            await handler(fact)
+            await (_handle_patiently(message, fact, handler) if patient else handler(fact))
         except RejectedFact as verdict:
             _log.warning("fact rejected", durable=durable, subject=message.subject, why=str(verdict))
             await self._dead_letter(message, durable)
@@ -314,6 +326,19 @@ class Follower:
 
     async def _on_deleted(self, _advisory: Msg) -> None:
         self.restart()
+
+
+async def _handle_patiently(message: Msg, fact: Fact, handler: Handler) -> None:
+    """Nobody else is given the fact meanwhile."""
+    while True:
+        try:
+            await handler(fact)
+        except Unavailable as error:
+            report("a fact waits", error, subject=message.subject, why=error.detail)
+            await message.in_progress()
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return
 
 
 async def _fetch(consumer: Any) -> list[Msg]:

@@ -10,7 +10,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from auth_service.migrate import migrate as migrate_auth
-from ratelimit_service.adapters.tables import SCHEMA, metadata
+from ratelimit_service.adapters.tables import SCHEMA
+from ratelimit_service.adapters.usage_tables import metadata
 from ratelimit_service.migrate import downgrade, migrate
 from shared.ids import new_id
 from shared.postgres import open_engine

@@ -10,8 +10,10 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from ratelimit_service.adapters.counters import RedisCounters
+from ratelimit_service.adapters.partitions import schedules
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.postgres import PostgresDatabase
+from ratelimit_service.adapters.usage import taking_usage
 from ratelimit_service.api import admin_limits, admin_plans, check, routes
 from ratelimit_service.api.dependencies import Services
 from ratelimit_service.domain.auditing import Changes
@@ -38,6 +40,7 @@ __all__ = ["NAME", "create_app"]
 
 NAME = "ratelimit-service"
 _POSTGRES_S = 2.0
+_USAGE_S = 20.0
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -48,6 +51,15 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     url = settings.database_url.get_secret_value()
     database = PostgresDatabase(url, service=NAME, pool_size=settings.pool_size, within_s=_POSTGRES_S)
     plans = PlanWatcher(redis)
+    usage = PostgresDatabase(
+        url, service=NAME, pool_size=settings.usage_pool_size, within_s=_USAGE_S, away="usage cannot be read or written now"
+    )
+    kept = schedules(
+        log_days=settings.keep_log_days,
+        minute_days=settings.keep_minute_days,
+        hour_days=settings.keep_hour_days,
+        day_days=settings.keep_day_days,
+    )
     published = PublishedPlans(redis, bus)
     changed = asyncio.Event()
     recorder = Recorder(clock, new_id)
@@ -57,7 +69,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with redis, bus, database:
+        taking = taking_usage(bus, usage, shell.metrics, shell.clock, kept=kept, log_per_s=settings.log_per_s)
+        async with redis, database, usage, bus, taking:
             await published.declare()
             app.state.services = services
             await control.try_look()

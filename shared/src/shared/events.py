@@ -172,7 +172,7 @@ class EventBus:
         """Starts a worker on the durable consumer `durable`.
 
         What a process that died had taken comes again after `ack_wait_s`; no batch may take that long. A patient one waits with a
-        fact while its handler raises Unavailable: an outage of what it needs is no fault of the fact's, and no reason to give it up.
+        fact while its handler raises Unavailable: an outage of what it needs is no reason to give a fact up.
         """
         work = self._work(stream, subjects, durable, handler, ack_wait_s, patient=patient)
         self._tasks.append(asyncio.create_task(work, name=f"work {durable}"))

@@ -21,9 +21,10 @@ class PostgresDatabase:
     """A bounded pool, while the service runs. What is not done after `within_s` is given up: a server that neither answers nor
     refuses must not keep anybody waiting who needs nothing of it but a plan in force."""
 
-    def __init__(self, url: str, *, service: str, pool_size: int, within_s: float) -> None:
+    def __init__(self, url: str, *, service: str, pool_size: int, within_s: float, away: str = _AWAY) -> None:
         self._engine = open_engine(url, service=service, pool_size=pool_size, command_timeout_s=within_s)
         self._within_s = within_s
+        self._away = away
 
     async def __aenter__(self) -> Self:
         return self
@@ -35,10 +36,10 @@ class PostgresDatabase:
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: commits at the end, rolls back when the body raises. Unavailable when Postgres does not do it."""
         try:
-            async with asyncio.timeout(self._within_s), transaction(self._engine, away=_AWAY) as connection:
+            async with asyncio.timeout(self._within_s), transaction(self._engine, away=self._away) as connection:
                 yield connection
         except TimeoutError:
-            raise Unavailable(_AWAY) from None
+            raise Unavailable(self._away) from None
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[PostgresRows]:

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from ratelimit_service.adapters.tables import SCHEMA, metadata
+from ratelimit_service.adapters.tables import SCHEMA
+from ratelimit_service.adapters.usage_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

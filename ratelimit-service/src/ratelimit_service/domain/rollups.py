@@ -1,0 +1,131 @@
+"""Requests added up: by who asked, by what was answered, and by what was asked for; a minute, an hour and a day at a time.
+
+Every request is in all three, whether its row is kept in the log or not. A minute's rows are made from requests, an hour's from
+its minutes' and a day's from its hours', all in the transaction that takes the batch: so they are never apart.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from ratelimit_service.domain.histograms import slot_of
+from ratelimit_service.domain.requests import Request
+
+__all__ = ["GRAINS", "OTHER", "Asked", "Demand", "Grain", "Rollup", "Traffic", "Use", "day_units", "folded", "rollups"]
+
+Grain = Literal["minute", "hour", "day"]
+GRAINS: Mapping[Grain, int] = {"minute": 60, "hour": 3600, "day": 86_400}
+"""Seconds of each."""
+OTHER = "other"
+"""What is not counted under its own name."""
+_NAMES_NOTHING = (404, 422)
+"""What a service answers to a name that it does not know: clients may make up any number of them."""
+
+
+class Use(NamedTuple):
+    """Who asked what: the row of one caller. `at` is the beginning of the grain, in Unix seconds."""
+
+    at: int
+    tenant_id: UUID
+    user_id: UUID
+    key_id: UUID
+    method: str
+    endpoint: str
+    status: int
+
+
+class Traffic(NamedTuple):
+    """What was answered, of everybody together; `slot` is that of the latency."""
+
+    at: int
+    method: str
+    endpoint: str
+    status: int
+    cache: str
+    tier: str
+    slot: int
+
+
+class Demand(NamedTuple):
+    """What was asked for."""
+
+    at: int
+    kind: Literal["indicator", "symbol"]
+    name: str
+
+
+Asked = dict[Any, list[int]]
+"""Measures by key, which add up. Use: requests, units, bytes, answers from the cache, microseconds. Traffic: requests, units,
+bytes, microseconds. Demand: requests, units, those that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    use: Asked = field(default_factory=dict)
+    traffic: Asked = field(default_factory=dict)
+    demand: Asked = field(default_factory=dict)
+
+    def coarser(self, seconds: int) -> "Rollup":
+        """Merged to a longer grain."""
+
+        def whole(key: Any) -> Any:
+            return key._replace(at=key.at - key.at % seconds)
+
+        return Rollup(*(_merged(rows, whole) for rows in (self.use, self.traffic, self.demand)))
+
+
+def rollups(requests: Iterable[Request]) -> dict[Grain, Rollup]:
+    minute = Rollup()
+    for request in requests:
+        _count(minute, request)
+    hour = minute.coarser(GRAINS["hour"])
+    return {"minute": minute, "hour": hour, "day": hour.coarser(GRAINS["day"])}
+
+
+def _count(minute: Rollup, request: Request) -> None:
+    at = request.at_ms // 60_000 * 60
+    caller, call = request.caller, request.call
+    hit = int(call.cache == "hit")
+    use = Use(at, caller.tenant_id, caller.user_id, caller.key_id, call.method, call.endpoint, call.status)
+    _add(minute.use, use, (1, request.units, request.bytes_out, hit, request.latency_us))
+    traffic = Traffic(at, call.method, call.endpoint, call.status, call.cache, caller.tier, slot_of(request.latency_us))
+    _add(minute.traffic, traffic, (1, request.units, request.bytes_out, request.latency_us))
+    known = call.status not in _NAMES_NOTHING
+    failed = int(call.status >= 400)
+    if call.indicator:
+        _add(minute.demand, Demand(at, "indicator", call.indicator if known else OTHER), (1, request.units, failed))
+    if call.symbol:
+        _add(minute.demand, Demand(at, "symbol", call.symbol if known else OTHER), (1, request.units, failed))
+
+
+def folded(demand: Asked, is_named: Callable[[Demand], bool]) -> Asked:
+    """With what is not to have a row of its own under `OTHER`."""
+    return _merged(demand, lambda key: key if key.name == OTHER or is_named(key) else key._replace(name=OTHER))
+
+
+def day_units(requests: Iterable[Request]) -> dict[tuple[int, str], int]:
+    """What each subject has spent of its day's quota, by day (its beginning, in Unix seconds) and subject; what cost nothing is
+    not there."""
+    units: dict[tuple[int, str], int] = {}
+    for request in requests:
+        if request.units:
+            key = request.at_ms // 86_400_000 * 86_400, request.caller.subject
+            units[key] = units.get(key, 0) + request.units
+    return units
+
+
+def _merged(rows: Asked, key_of: Callable[[Any], Any]) -> Asked:
+    merged: Asked = {}
+    for key, measures in rows.items():
+        _add(merged, key_of(key), measures)
+    return merged
+
+
+def _add(rows: Asked, key: Any, measures: Iterable[int]) -> None:
+    before = rows.get(key)
+    if before is None:
+        rows[key] = list(measures)
+    else:
+        for place, measure in enumerate(measures):
+            before[place] += measure

@@ -1,0 +1,44 @@
+"""Which requests are kept in the log: all that were refused or failed, and of the others a share, when they are too many."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ratelimit_service.domain.requests import Request
+
+__all__ = ["LogEntry", "Sampler"]
+
+
+class LogEntry(NamedTuple):
+    """`kept` is the share of such requests that was kept when this one was: it stands for 1/kept of them."""
+
+    request: Request
+    kept: float
+
+
+class Sampler:
+    """Keeps about `per_s` a second of the requests that succeeded. `monotonic` is in seconds, `random` from 0 to 1.
+
+    The share is the same for all requests that come together, and which of them are kept is chance: so the sum of 1/kept over
+    kept rows is, on average, the number of requests.
+    """
+
+    def __init__(self, per_s: float, monotonic: Callable[[], float], random: Callable[[], float]) -> None:
+        self._per_s = per_s
+        self._monotonic = monotonic
+        self._random = random
+        self._room = per_s
+        self._looked_at = monotonic()
+
+    def sample(self, requests: Sequence[Request]) -> list[LogEntry]:
+        now = self._monotonic()
+        self._room = min(self._per_s, self._room + (now - self._looked_at) * self._per_s)
+        self._looked_at = now
+        served = sum(request.call.status < 400 for request in requests)
+        share = 1.0 if served <= self._room else max(self._room, 1.0) / served
+        kept = [
+            LogEntry(request, share if request.call.status < 400 else 1.0)
+            for request in requests
+            if share == 1.0 or request.call.status >= 400 or self._random() < share
+        ]
+        self._room -= sum(entry.request.call.status < 400 for entry in kept)
+        return kept

@@ -37,6 +37,7 @@ FUNCTIONS = {
     "origins",
     "owner_of_key",
     "tenant_page",
+    "tenant_role_of",
     "terms_of",
     "knows_network",
     "login_of",

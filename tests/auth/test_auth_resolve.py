@@ -4,10 +4,11 @@ from typing import Any
 
 from shared.ids import new_id
 from tests.auth.auth_world import Person, World
+from tests.auth.tenancy import organisation, with_member
 
 PATH = "/internal/v1/resolve"
 FIELDS = {"user_id", "tenant_id", "tier", "roles", "scopes", "session_id", "key_id", "allowed_ips", "expires_at"}
-FIELDS |= {"quota", "members", "allowed_origins"}
+FIELDS |= {"quota", "members", "allowed_origins", "tenant_role"}
 
 
 async def test_a_key_resolves_to_its_user(world: World, member: Person) -> None:
@@ -25,6 +26,7 @@ async def test_a_key_resolves_to_its_user(world: World, member: Person) -> None:
         "allowed_ips": None,
         "expires_at": None,
         "quota": None,
+        "tenant_role": "owner",
         "members": None,
         "allowed_origins": [],
     }
@@ -74,3 +76,11 @@ async def test_a_user_may_not_ask(world: World, member: Person) -> None:
     key = await world.create_key(member)
     question = {"kind": "api_key", "key_sha256": key["api_key"]}
     assert (await world.call("POST", PATH, member.principal, json=question)).status_code == 404
+
+
+async def test_who_owns_or_administers_a_tenant_is_told_so_and_a_member_is_not(world: World) -> None:
+    owner = await organisation(world)
+    people = {"owner": owner, "admin": await with_member(world, owner, "admin"), None: await with_member(world, owner)}
+    for role, person in people.items():
+        key = await world.create_key(person)
+        assert (await world.resolve_key(key["api_key"])).json()["tenant_role"] == role

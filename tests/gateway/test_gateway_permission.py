@@ -43,6 +43,7 @@ EXPECTED: dict[tuple[str, bool], tuple[str, str]] = {
     ("/api/v1/admin", True): ("admin", "admin"),
     ("/api/v1/usage", True): (ANYTHING, ANYTHING),
     ("/api/v1/check", False): ("admin", "admin"),
+    ("/api/v1/analytics", True): ("admin", "admin"),
     ("/api/v1/indicators", False): ("indicators:read", "indicators:read"),
     ("/api/v1/indicators/batch", False): ("batch", "batch"),
     ("/api/v1/indicators/custom", True): ("indicators:read", "indicators:read"),

@@ -14,7 +14,8 @@ from ratelimit_service.adapters.partitions import schedules
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.postgres import PostgresDatabase
 from ratelimit_service.adapters.usage import taking_usage
-from ratelimit_service.api import admin_limits, admin_plans, check, routes
+from ratelimit_service.adapters.usage_reader import PostgresAnalytics, PostgresHistory
+from ratelimit_service.api import admin_limits, admin_plans, analytics, check, routes, usage_history
 from ratelimit_service.api.dependencies import Services
 from ratelimit_service.domain.auditing import Changes
 from ratelimit_service.domain.control import PlanControl
@@ -40,7 +41,9 @@ __all__ = ["NAME", "create_app"]
 
 NAME = "ratelimit-service"
 _POSTGRES_S = 2.0
-_USAGE_S = 20.0
+_WRITING_S = 20.0
+_READING_S = 5.0
+_AWAY = "usage cannot be read or written now"
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -51,9 +54,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     url = settings.database_url.get_secret_value()
     database = PostgresDatabase(url, service=NAME, pool_size=settings.pool_size, within_s=_POSTGRES_S)
     plans = PlanWatcher(redis)
-    usage = PostgresDatabase(
-        url, service=NAME, pool_size=settings.usage_pool_size, within_s=_USAGE_S, away="usage cannot be read or written now"
-    )
+    usage = PostgresDatabase(url, service=NAME, pool_size=2, within_s=_WRITING_S, away=_AWAY)
+    reads = PostgresDatabase(url, service=NAME, pool_size=settings.usage_pool_size, within_s=_READING_S, away=_AWAY)
     kept = schedules(
         log_days=settings.keep_log_days,
         minute_days=settings.keep_minute_days,
@@ -70,8 +72,10 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         taking = taking_usage(bus, usage, shell.metrics, shell.clock, kept=kept, log_per_s=settings.log_per_s)
-        async with redis, database, usage, bus, taking:
+        async with redis, database, usage, reads, bus, taking:
             await published.declare()
+            app.state.history = PostgresHistory(reads.begin)
+            app.state.analytics = PostgresAnalytics(reads.begin)
             app.state.services = services
             await control.try_look()
             await plans.start(bus)
@@ -85,7 +89,15 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
         await published.state()
 
     checks = {"nats": bus.check, "redis": store, "postgres": database.check, "plans": control.check}
-    routers = [routes.public, check.router, admin_plans.router, admin_limits.router, routes.admin]
+    routers = [
+        routes.public,
+        usage_history.router,
+        analytics.router,
+        check.router,
+        admin_plans.router,
+        admin_limits.router,
+        routes.admin,
+    ]
     return service_app(shell, lifespan=lifespan, routers=routers, checks=checks)
 
 

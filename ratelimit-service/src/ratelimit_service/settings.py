@@ -18,7 +18,7 @@ class Settings(ServiceSettings):
     """History of plans and changes older than `history_days` goes, but for what is in force.
 
     Of requests that succeeded about `log_per_s` a second are kept in the log. Its rows, and those of each grain of rollups,
-    stay for so many days. `usage_pool_size` connections are beside those of plans: neither waits for the other.
+    stay for so many days. `usage_pool_size` connections read them, beside those of plans: neither waits for the other.
     """
 
     model_config = service_config("RATELIMIT_")
@@ -27,7 +27,7 @@ class Settings(ServiceSettings):
     plans_look_s: float = Field(default=1.0, gt=0)
     history_days: int = Field(default=730, ge=1, le=36_525)
     pool_size: int = Field(default=5, ge=1)
-    usage_pool_size: int = Field(default=4, ge=2)
+    usage_pool_size: int = Field(default=4, ge=1)
     log_per_s: float = Field(default=200.0, ge=1)
     keep_log_days: KeptDays = 30
     keep_minute_days: KeptDays = 14

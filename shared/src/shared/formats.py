@@ -5,11 +5,8 @@ the route's own; the others hold the table alone, and what the document says bes
 """
 
 import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import quote, urlencode
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +14,10 @@ import orjson
 import polars as pl
 from fastapi import Request
 from pydantic import Field
-from starlette.datastructures import QueryParams
 
-from shared.errors import KalpiError
+from shared.accept import NotAcceptable
+from shared.accept import negotiate as negotiated
+from shared.links import next_link
 
 __all__ = [
     "MEDIA_TYPES",
@@ -54,87 +52,15 @@ TABLE_CONTENT: dict[str, Any] = {
 }
 """What a route's `responses[200]["content"]` says besides JSON."""
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_MEMBER = re.compile(rf'(?:[^,"]|{_QUOTED})+')
-_PART = re.compile(rf'(?:[^;"]|{_QUOTED})+')
-_WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")  # RFC 9110, section 12.4.2
-
-
-class NotAcceptable(KalpiError):
-    status = 406
-    slug = "not-acceptable"
-    title = "Not acceptable"
-
-    def __init__(self) -> None:
-        super().__init__(f"there is {', '.join(MEDIA_TYPES.values())}")
-
-
-class _Range(NamedTuple):
-    """A media range and how much the client likes it."""
-
-    type: str
-    subtype: str
-    parameters: Mapping[str, str]
-    weight: float
-
 
 def requested_format(request: Request, chosen: Format | None) -> Format:
     """The format to answer in; NotAcceptable when `Accept` leaves none."""
     return chosen or negotiate(", ".join(request.headers.getlist("accept")))
 
 
-@lru_cache(256)
 def negotiate(accept: str) -> Format:
-    """Of the formats, the one the client weighs highest; between equals the one named most exactly, then by our preference.
-
-    A format's weight is that of the most specific range it lies in; 0 is "not this". An absent or empty field accepts all.
-    """
-    if not accept.strip():
-        return "json"
-    ranges = list(_ranges(accept))
-    liked = [(max((match for media in ranges if (match := _match(media, name))), default=(0, 0.0)), name) for name in MEDIA_TYPES]
-    (specificity, weight), best = max(liked, key=lambda entry: (entry[0][1], entry[0][0]))
-    if not (specificity and weight):
-        raise NotAcceptable
-    return best
-
-
-def _ranges(accept: str) -> Iterator[_Range]:
-    """Members that are no media range, or weigh no weight, say nothing: they are passed over."""
-    for member in _MEMBER.findall(accept):
-        media, *rest = [part.strip() for part in _PART.findall(member)] or [""]
-        type_, slash, subtype = media.lower().partition("/")
-        pairs = (parameter.partition("=") for parameter in rest)
-        parameters = {name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs}
-        weight = parameters.pop("q", "1")
-        if slash and type_ and subtype and (type_ != "*" or subtype == "*") and _WEIGHT.fullmatch(weight):
-            yield _Range(type_, subtype, parameters, float(weight))
-
-
-def _match(media: _Range, name: Format) -> tuple[int, float] | None:
-    """How specific the range is of this format, with its weight; None when the format does not lie in it."""
-    own, *rest = MEDIA_TYPES[name].split("; ")
-    # whatever is text is UTF-8, also where its media type has no parameter to say so (RFC 8259, section 11)
-    told = {"charset": "utf-8", **dict(parameter.split("=") for parameter in rest)}
-    type_, _, subtype = own.partition("/")
-    if media.type not in {type_, "*"} or media.subtype not in {subtype, "*"} or not media.parameters.items() <= told.items():
-        return None
-    return 1 + (media.type != "*") + (media.subtype != "*") + len(media.parameters), media.weight
-
-
-def next_link(request: Request, cursor: str | None, written: Format) -> dict[str, str]:
-    """`Link` to the page after this one (RFC 8288, section 3), in this page's format whatever `Accept` it is fetched with."""
-    if cursor is None:
-        return {}
-    target = _first_page(request.scope["path"], request.scope["query_string"], written)
-    return {"Link": f'<{target}&cursor={cursor}>; rel="next"'}  # base64url: it stands in a query as it is
-
-
-@lru_cache(256)
-def _first_page(path: str, query: bytes, written: Format) -> str:
-    """What was asked, in a format and from the beginning."""
-    asked = [(name, value) for name, value in QueryParams(query).multi_items() if name not in {"cursor", "format"}]
-    return f"{quote(path)}?{urlencode([*asked, ('format', written)])}"
+    """As `shared.accept.negotiate`, of the four."""
+    return cast("Format", negotiated(accept, tuple(MEDIA_TYPES.items())))
 
 
 def table_of(columns: Mapping[str, pl.Series | npt.NDArray[Any] | Sequence[Any]]) -> pl.DataFrame:

@@ -30,8 +30,9 @@ _SIGNED = 4096
 class Principal(BaseModel):
     """A user (with the key or session used) or a service (`svc:<name>` as user_id).
 
-    `quota` is how the members of the tenant use what its tier allows (`shared.limits.sharing`), None where a user has a quota of
-    their own; `members` is by how many it is split. What is None is left out of the header, so that a release before it reads it.
+    `tenant_role` is that of a tenant's owners and admins. `quota` is how the members of the tenant use what its tier allows
+    (`shared.limits.sharing`), None where a user has a quota of their own; `members` is by how many it is split. What is None is
+    left out of the header, so that a release before it reads it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Principal(BaseModel):
     scopes: tuple[str, ...] = ()
     session_id: str | None = None
     key_id: str | None = None
+    tenant_role: Literal["owner", "admin"] | None = None
     quota: Literal["shared", "split"] | None = None
     members: int | None = Field(default=None, ge=1)
 

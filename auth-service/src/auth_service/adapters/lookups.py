@@ -56,10 +56,11 @@ def _moment(name: str) -> BindParameter[datetime]:
 
 
 def _with_terms(function: FunctionElement[Any]) -> Select[Any]:
-    """Whom it stands for, and in one and the same statement how their tenant's tier is used."""
+    """Whom it stands for, and in one and the same statement how their tenant's tier is used and what they are in it."""
     found = function.table_valued(*_RESOLVED, name="found")
     terms = func.auth.terms_of(found.c.tenant_id).table_valued(*_TERMS).lateral("terms")
-    return select(found, terms).join_from(found, terms, true())
+    role = func.auth.tenant_role_of(found.c.user_id, type_=Text).label("tenant_role")
+    return select(found, terms, role).join_from(found, terms, true())
 
 
 def _of_filter(function: Any) -> FunctionElement[Any]:

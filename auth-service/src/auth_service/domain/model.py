@@ -206,7 +206,7 @@ class Resolved:
     """Whom a key or a session stands for, until when (None: a key without expiry) and from where (None: from anywhere).
 
     `quota` says how the tenant's tier is used by its members, of whom there are `members` (asked where it is split); None where
-    the user has a quota of their own. `allowed_origins` are the tenant's.
+    the user has a quota of their own. `allowed_origins` are the tenant's; `tenant_role` is None of who is a member only.
     """
 
     user_id: UUID
@@ -221,6 +221,7 @@ class Resolved:
     quota: Quota | None = None
     members: int | None = None
     allowed_origins: tuple[str, ...] = ()
+    tenant_role: Literal["owner", "admin"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

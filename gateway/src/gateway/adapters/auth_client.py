@@ -31,6 +31,7 @@ class ResolveAnswer(BaseModel):
     # an auth-service of the release before does not say it
     quota: Literal["shared", "split"] | None = None
     members: int | None = None
+    tenant_role: Literal["owner", "admin"] | None = None
     allowed_origins: tuple[str, ...] = ()
     allowed_ips: tuple[IPv4Network | IPv6Network, ...] | None
     expires_at: datetime | None

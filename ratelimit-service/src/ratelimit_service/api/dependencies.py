@@ -1,6 +1,7 @@
 """What the routes are given."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from shared.limits.book import PlanWatcher
 from shared.limits.limiter import Limiter
 from shared.scopes import ADMIN
 
-__all__ = ["ADMINISTRATOR", "AfterTenant", "Before", "Domain", "From", "Limit", "Services"]
+__all__ = ["ADMINISTRATOR", "AfterTenant", "Before", "Domain", "From", "Limit", "Now", "Services"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ async def _origin(caller: Caller) -> Origin:
     return Origin(caller.principal.user_id, current_request_id(), caller.client_ip)
 
 
+async def _now(request: Request) -> datetime:
+    clock: Clock = request.app.state.shell.clock
+    return clock()
+
+
 Domain = Annotated[Services, Depends(_services)]
 From = Annotated[Origin, Depends(_origin)]
 ADMINISTRATOR = [Depends(_a_user), require_role("admin"), require_scope(ADMIN)]
@@ -59,3 +65,4 @@ ADMINISTRATOR = [Depends(_a_user), require_role("admin"), require_scope(ADMIN)]
 Limit = Annotated[int, Query(ge=1, le=100, description="rows in a page")]
 Before = Annotated[int | None, Query(alias="cursor", ge=1, le=(1 << 63) - 1, description="`next_cursor` of the page before")]
 AfterTenant = Annotated[UUID | None, Query(alias="cursor", description="`next_cursor` of the page before")]
+Now = Annotated[datetime, Depends(_now)]

@@ -40,6 +40,7 @@ class ResolvedAnswer(Answer):
     quota: Quota | None
     members: int | None
     allowed_origins: tuple[str, ...]
+    tenant_role: Literal["owner", "admin"] | None
 
 
 class OriginsAnswer(BaseModel):

@@ -1,13 +1,11 @@
 """History and analytics over HTTP: whose they are, what they add up to, as JSON and CSV, page after page."""
 
-import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from hypothesis import given
@@ -21,14 +19,12 @@ from ratelimit_service.domain.analytics import changes
 from ratelimit_service.domain.histograms import ERROR
 from ratelimit_service.domain.history import window_of
 from ratelimit_service.domain.requests import NOBODY
-from ratelimit_service.migrate import migrate
 from ratelimit_service.settings import Settings
 from shared.clock import system_clock
 from shared.errors import InvalidInput
-from shared.ids import new_id
 from shared.principal import Principal
 from shared.scopes import scopes_of
-from tests.ratelimit.usage_world import Asked, key_id, tenant_id, usage_store, user_id
+from tests.ratelimit.usage_world import Asked, key_id, tenant_id, told_database, usage_store, user_id
 from tests.support.asgi import running
 from tests.support.principals import PRINCIPAL_KEYS, headers_for
 
@@ -66,16 +62,8 @@ def admin() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def told_url(servers: Servers) -> Iterator[str]:
     """Of a database that all tests here read, and none changes."""
-    with asyncio.Runner() as runner:
-        name = f"usage_{new_id().hex}"
-        admin = runner.run(asyncpg.connect(servers.database_url))
-        runner.run(admin.execute(f"CREATE DATABASE {name}"))
-        url = f"{servers.database_url.rpartition('/')[0]}/{name}"
-        migrate(url)
-        runner.run(tell(url))
+    with told_database(servers, tell) as url:
         yield url
-        runner.run(admin.execute(f"DROP DATABASE {name} WITH (FORCE)"))
-        runner.run(admin.close())
 
 
 async def tell(url: str) -> None:

@@ -98,9 +98,8 @@ def test_units_are_counted_for_who_paid_on_the_day(asked: list[Asked]) -> None:
     expected: Counter[tuple[int, str]] = Counter()
     for one in asked:
         expected[round(one.at.timestamp()) // 86_400 * 86_400, one.subject] += one.units
-    assert day_units(requests_of([one._replace(at=one.at.replace(microsecond=0)) for one in asked])) == {
-        key: units for key, units in expected.items() if units
-    }
+    found = day_units(requests_of([one._replace(at=one.at.replace(microsecond=0)) for one in asked]))
+    assert {key: spent.units for key, spent in found.items()} == {key: units for key, units in expected.items() if units}
 
 
 def test_a_name_that_a_service_does_not_know_is_no_name() -> None:

@@ -74,8 +74,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
         taking = taking_usage(bus, usage, shell.metrics, shell.clock, kept=kept, log_per_s=settings.log_per_s)
         async with redis, database, usage, reads, bus, taking:
             await published.declare()
-            app.state.history = PostgresHistory(reads.begin)
-            app.state.analytics = PostgresAnalytics(reads.begin)
+            app.state.history = PostgresHistory(reads.connection)
+            app.state.analytics = PostgresAnalytics(reads.connection)
             app.state.services = services
             await control.try_look()
             await plans.start(bus)

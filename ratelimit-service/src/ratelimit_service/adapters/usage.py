@@ -34,9 +34,9 @@ async def taking_usage(
     """Takes batches from when there are partitions for them."""
     taken = metrics.counter("kalpi_ratelimit_usage_events", "Request events that were taken")
     sampler = Sampler(log_per_s, time.monotonic, random.random)
-    intake = Intake(PostgresLedger(database.begin), sampler, clock, taken=taken.inc)
+    intake = Intake(PostgresLedger(database.connection), sampler, clock, taken=taken.inc)
     feed = UsageFeed(bus, intake, metrics)
-    partitions = PostgresPartitions(database.begin, kept)
+    partitions = PostgresPartitions(database.connection, kept)
     keeping = asyncio.create_task(_keep(partitions, feed, clock), name="keep partitions")
     keeping.add_done_callback(log_failure)
     try:

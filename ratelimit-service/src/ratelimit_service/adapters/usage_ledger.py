@@ -18,7 +18,7 @@ from sqlalchemy.sql.elements import TextClause
 
 from ratelimit_service.adapters.usage_tables import DEMAND, TRAFFIC, USE, caller_seen, request_log, usage_inbox, usage_units
 from ratelimit_service.domain.intake import Batch
-from ratelimit_service.domain.rollups import OTHER, Asked, Demand, Grain, Rollup, folded
+from ratelimit_service.domain.rollups import OTHER, Asked, Demand, Grain, Rollup, Spent, folded
 from ratelimit_service.domain.sampling import LogEntry
 from shared.postgres import Begin
 
@@ -51,7 +51,7 @@ def _adding(table: Table) -> TextClause:
 
 _NOTE = text(f"{_insert(usage_inbox, 'DO NOTHING')} RETURNING batch_id")
 _ADD = {table.name: _adding(table) for tables in (USE, TRAFFIC, DEMAND) for table in tables.values()}
-_ADD_UNITS = _adding(usage_units)
+_ADD_UNITS = _insert(usage_units, "DO UPDATE SET units = old.units + excluded.units, tier = excluded.tier")
 _SEE = _insert(
     caller_seen,
     "DO UPDATE SET first_day = LEAST(old.first_day, excluded.first_day), last_day = GREATEST(old.last_day, excluded.last_day) "
@@ -97,9 +97,9 @@ class PostgresEntry:
                     whole = [(_moment(key.at), *key[1:], *measures) for key, measures in rows.items()]
                     await self._connection.execute(_ADD[table.name], _columns(table, whole))
 
-    async def add_units(self, units: Mapping[tuple[int, str], int]) -> None:
+    async def add_units(self, units: Mapping[tuple[int, str], Spent]) -> None:
         if units:
-            rows = [(_moment(day).date(), subject, spent) for (day, subject), spent in units.items()]
+            rows = [(_moment(day).date(), subject, spent.tier, spent.units) for (day, subject), spent in units.items()]
             await self._connection.execute(_ADD_UNITS, _columns(usage_units, rows))
 
     async def log(self, entries: Sequence[LogEntry]) -> None:

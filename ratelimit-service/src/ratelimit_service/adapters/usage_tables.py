@@ -75,12 +75,14 @@ usage_inbox = _partitioned(
     key=("day", "batch_id"),
 )
 
-# What each subject has spent of its day's quota: what the counters in Redis are compared with, and filled again from.
+# What each subject, of the tier it was last seen with, has spent of its day's quota: what the counters in Redis are compared
+# with, and filled again from.
 usage_units = _partitioned(
     "usage_units",
     "day",
     Column("day", Date, nullable=False),
     Column("subject", Text, nullable=False),
+    Column("tier", Text, nullable=False),
     _measure("units"),
     key=("day", "subject"),
 )

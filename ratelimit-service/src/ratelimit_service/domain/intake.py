@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ratelimit_service.domain.partitions import LATEST, OLDEST
 from ratelimit_service.domain.requests import NOBODY, Request, RequestBatch
-from ratelimit_service.domain.rollups import Grain, Rollup, day_units, rollups
+from ratelimit_service.domain.rollups import Grain, Rollup, Spent, day_units, rollups
 from ratelimit_service.domain.sampling import LogEntry, Sampler
 from shared.clock import Clock
 from shared.errors import Unavailable
@@ -44,7 +44,7 @@ class LedgerEntry(Protocol):
 
     async def add(self, added: Mapping[Grain, Rollup]) -> None: ...
 
-    async def add_units(self, units: Mapping[tuple[int, str], int]) -> None: ...
+    async def add_units(self, units: Mapping[tuple[int, str], Spent]) -> None: ...
 
     async def log(self, entries: Sequence[LogEntry]) -> None: ...
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from ratelimit_service.domain.histograms import slot_of
 from ratelimit_service.domain.requests import Request
 
-__all__ = ["GRAINS", "OTHER", "Asked", "Demand", "Grain", "Rollup", "Traffic", "Use", "day_units", "folded", "rollups"]
+__all__ = ["GRAINS", "OTHER", "Asked", "Demand", "Grain", "Rollup", "Spent", "Traffic", "Use", "day_units", "folded", "rollups"]
 
 Grain = Literal["minute", "hour", "day"]
 GRAINS: Mapping[Grain, int] = {"minute": 60, "hour": 3600, "day": 86_400}
@@ -104,15 +104,23 @@ def folded(demand: Asked, is_named: Callable[[Demand], bool]) -> Asked:
     return _merged(demand, lambda key: key if key.name == OTHER or is_named(key) else key._replace(name=OTHER))
 
 
-def day_units(requests: Iterable[Request]) -> dict[tuple[int, str], int]:
+class Spent(NamedTuple):
+    """Units of a day's quota, by somebody of a tier."""
+
+    units: int
+    tier: str
+
+
+def day_units(requests: Iterable[Request]) -> dict[tuple[int, str], Spent]:
     """What each subject has spent of its day's quota, by day (its beginning, in Unix seconds) and subject; what cost nothing is
     not there."""
-    units: dict[tuple[int, str], int] = {}
+    spent: dict[tuple[int, str], Spent] = {}
     for request in requests:
         if request.units:
             key = request.at_ms // 86_400_000 * 86_400, request.caller.subject
-            units[key] = units.get(key, 0) + request.units
-    return units
+            before = spent[key].units if key in spent else 0
+            spent[key] = Spent(before + request.units, request.caller.tier)
+    return spent
 
 
 def _merged(rows: Asked, key_of: Callable[[Any], Any]) -> Asked:

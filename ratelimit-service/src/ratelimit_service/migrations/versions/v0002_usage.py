@@ -82,7 +82,7 @@ def _tables() -> list[tuple[str, str, dict[str, str], str]]:
     return [
         ("request_log", "day", {**day, **log}, "day, id"),
         ("usage_inbox", "day", {**day, **inbox}, "day, batch_id"),
-        ("usage_units", "day", {**day, "subject": _TEXT, "units": _COUNT}, "day, subject"),
+        ("usage_units", "day", {**day, "subject": _TEXT, "tier": _TEXT, "units": _COUNT}, "day, subject"),
         *((f"usage_{grain}", "at", use, "tenant_id, user_id, at, endpoint, method, status, key_id") for grain in GRAINS),
         *((f"traffic_{grain}", "at", traffic, "at, endpoint, method, status, cache, tier, slot") for grain in GRAINS),
         *((f"demand_{grain}", "at", demand, "at, kind, name") for grain in GRAINS),

@@ -85,6 +85,10 @@ bench-openbb: $(READY) ## measure: RSI of one's own candles, beside OpenBB, whic
 bench-revocation: $(READY) ## measure: how long a key or a session still works once it was ended, on two gateways
 	@$(BIN)/python -m benchmarks.revocation
 
+.PHONY: bench-usage
+bench-usage: $(READY) ## measure: how many request events are taken a second, and what a day of them takes in Postgres
+	@$(BIN)/python -m benchmarks.usage
+
 .PHONY: bench-screener
 bench-screener: $(READY) ## measure: a screen of 5,000 symbols of 5 years, cold and warm, and a scan for patterns
 	@$(BIN)/python -m benchmarks.screener

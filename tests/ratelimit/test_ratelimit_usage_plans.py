@@ -35,7 +35,7 @@ async def tell(url: str) -> None:
                     for n in range(3000)
                 ]
             )
-        async with store.database.begin() as connection:
+        async with store.database.connection() as connection:
             await connection.execute(text("ANALYZE"))
 
 
@@ -59,7 +59,7 @@ class Explained:
     async def plan(self) -> dict[str, Any]:
         """Of the one statement there was."""
         ((statement, parameters),) = self.asked
-        async with self._store.database.begin() as connection:
+        async with self._store.database.connection() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             (row,) = await driver.fetch(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
         plan: dict[str, Any] = row[0][0]["Plan"]
@@ -89,7 +89,7 @@ async def test_a_history_is_found_by_its_key_in_the_partitions_of_its_time(store
     user = user_id(7) if whose != "tenant" else None
     key = key_id(7) if whose == "key" else None
     asked = HistoryFilter(tenant_id(7), user, key, TODAY, grain, "endpoint", None, 101)
-    rows = await PostgresHistory(store.database.begin).rows(asked)
+    rows = await PostgresHistory(store.database.connection).rows(asked)
     assert sum(row["requests"] for row in rows) == (90 if whose == "tenant" else 10)
     plan = await explained.plan()
     partition = f"usage_{grain}_{'20260301' if grain == 'day' else '20260314'}"
@@ -101,7 +101,7 @@ async def test_a_history_is_found_by_its_key_in_the_partitions_of_its_time(store
 
 
 async def test_analytics_read_the_partitions_of_their_time_alone_in_one_statement_each(store: UsageStore) -> None:
-    analytics = PostgresAnalytics(store.database.begin)
+    analytics = PostgresAnalytics(store.database.connection)
     month = {date(2026, 3, 1)}
     questions: list[tuple[Any, set[date]]] = [
         (lambda: analytics.traffic(TODAY, "minute"), {NOON.date()}),
@@ -123,7 +123,7 @@ async def test_analytics_read_the_partitions_of_their_time_alone_in_one_statemen
 async def test_the_newest_errors_are_read_from_their_own_index(store: UsageStore) -> None:
     explained = Explained(store)
     window = Window(NOON.date() - timedelta(days=3), NOON.date())
-    assert len(await PostgresAnalytics(store.database.begin).newest_errors(window, 5)) == 5
+    assert len(await PostgresAnalytics(store.database.connection).newest_errors(window, 5)) == 5
     tables = scanned(plan := await explained.plan())
     assert days_of(tables) == {NOON.date() - timedelta(days=days) for days in range(4)}
     assert set(tables.values()) == {"Index Scan"}, plan

@@ -132,7 +132,7 @@ async def test_names_beyond_the_most_are_counted_as_other(store: UsageStore, mon
     """Of those that come together the most asked for have a row; what has one keeps it."""
     monkeypatch.setattr(usage_ledger, "MOST_NAMES", {"minute": 2, "hour": 3, "day": 3})
     await store.take([Asked(symbol=name) for name in "ABBCCC"])
-    other = usage_ledger.PostgresLedger(store.database.begin)
+    other = usage_ledger.PostgresLedger(store.database.connection)
     store.intake._ledger = other  # another process, which has seen nothing yet
     await store.take([Asked(symbol=name) for name in "DDDDBA"])
     found = {grain: dict(await store.rows(f"SELECT name, requests FROM ratelimit.demand_{grain}")) for grain in GRAINS}
@@ -159,7 +159,7 @@ async def test_without_postgres_a_batch_is_not_taken_and_can_come_again(database
         nowhere = database_url.rpartition("/")[0] + "/nowhere"
         async with usage_store(database_url) as other:
             away = PostgresDatabase(nowhere, service="test", pool_size=1, within_s=2, away="away")
-            other.intake._ledger = usage_ledger.PostgresLedger(away.begin)
+            other.intake._ledger = usage_ledger.PostgresLedger(away.connection)
             with pytest.raises(Unavailable, match="away"):
                 await other.take([Asked()], id_)
             await away._engine.dispose()
@@ -226,6 +226,6 @@ async def test_partitions_are_made_ahead_and_dropped_when_they_are_old_by_a_role
 
 async def test_several_that_look_after_partitions_at_once_are_not_in_each_others_way(database_url: str) -> None:
     async with usage_store(database_url) as store:
-        others = [PostgresPartitions(store.database.begin, KEPT) for _ in range(3)]
+        others = [PostgresPartitions(store.database.connection, KEPT) for _ in range(3)]
         await asyncio.gather(*(other.keep(date(2026, 9, 1)) for other in others))
         assert (await partitions(database_url))["request_log"][-1] == "20260904"

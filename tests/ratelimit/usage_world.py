@@ -96,8 +96,8 @@ class UsageStore:
         self.database = database
         self.now = now
         self.taken: list[int] = []
-        self.partitions = PostgresPartitions(database.begin, KEPT)
-        self.ledger = PostgresLedger(database.begin)
+        self.partitions = PostgresPartitions(database.connection, KEPT)
+        self.ledger = PostgresLedger(database.connection)
         ticks = itertools.count()
         self.intake = Intake(
             self.ledger, Sampler(log_per_s, partial(next, ticks), lambda: 0.5), lambda: self.now, taken=self.taken.append
@@ -113,7 +113,7 @@ class UsageStore:
 
 
 async def rows(database: PostgresDatabase, query: str) -> list[tuple[Any, ...]]:
-    async with database.begin() as connection:
+    async with database.connection() as connection:
         return [tuple(row) for row in await connection.execute(text(query))]
 
 

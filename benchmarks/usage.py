@@ -74,7 +74,7 @@ def batch(callers: int, at: datetime, chance: random.Random) -> dict[str, object
 async def measure(database: PostgresDatabase, callers: int, log_per_s: float) -> None:
     chance = random.Random(1)  # noqa: S311 - no secret
     sampler = Sampler(log_per_s, partial(next, itertools.count()), chance.random)
-    intake = Intake(PostgresLedger(database.begin), sampler, system_clock, taken=lambda _: None)
+    intake = Intake(PostgresLedger(database.connection), sampler, system_clock, taken=lambda _: None)
     now = system_clock()
     await intake.take(new_id(), batch(callers, now, chance))
     figures = []
@@ -96,16 +96,15 @@ async def main() -> None:
             await asyncio.to_thread(migrate, postgres.url)
             async with PostgresDatabase(postgres.url, service="bench", pool_size=2, within_s=60, away="away") as database:
                 kept = schedules(log_days=30, minute_days=14, hour_days=100, day_days=1100)
-                await PostgresPartitions(database.begin, kept).keep(system_clock().date())
+                await PostgresPartitions(database.connection, kept).keep(system_clock().date())
                 for callers in (1, 1000, 20_000):
                     await measure(database, callers, 200)
-                async with database.begin() as connection:
+                async with database.connection() as connection:
                     await connection.execute(text("ANALYZE"))
                     rows = (await connection.execute(_SIZE)).all()
                 for name, size, count in rows:
-                    print(
-                        f"{name:16} {int(count):9,} rows {int(size) / 1e6:8.1f} MB  {int(size) / max(1, int(count)):6.0f} bytes a row"
-                    )
+                    each = int(size) / max(1, int(count))
+                    print(f"{name:16} {int(count):9,} rows {int(size) / 1e6:8.1f} MB  {each:6.0f} bytes a row")
         finally:
             await postgres.stop()
 

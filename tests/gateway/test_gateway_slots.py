@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from gateway.domain import admission as admission_module
 from gateway.domain.admission import Admission
+from shared.clock import system_clock
 from shared.ids import new_id
 from shared.limits.limiter import Limiter
 from shared.limits.plans import PlanBook, parse_plans
@@ -49,7 +50,7 @@ async def test_a_slot_that_is_given_back_while_it_is_renewed_stays_given_back(
 ) -> None:
     monkeypatch.setattr(admission_module, "RENEW_SLOTS_S", 0.01)
     limiter = SlowToRenew(redis)
-    admission = Admission(limiter, Plans(), new_id)
+    admission = Admission(limiter, Plans(), system_clock, new_id)
     principal = Principal(kind="user", user_id=str(new_id()), tenant_id=str(new_id()), tier="few")
     keeping = asyncio.create_task(admission.keep_slots())
     async with admission.slot(principal, admission.plan_of(principal)):

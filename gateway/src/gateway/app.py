@@ -57,40 +57,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     redis = open_store(settings.redis_url.get_secret_value())
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
     route_file = _route_file_of(settings.routes_path, shell.metrics)
-    urls: dict[str, tuple[str, ...]] = {
-        AUTH: settings.auth_urls,
-        DATA: settings.data_urls,
-        INDICATOR: settings.indicator_urls,
-        RATELIMIT: settings.ratelimit_urls,
-    }
-    clients = {
-        service: ServiceClient(
-            instances,
-            caller=NAME,
-            audience=service,
-            signer=shell.signer,
-            telemetry=shell.telemetry,
-            timeout_s=settings.upstream_timeout_s,
-        )
-        for service, instances in urls.items()
-    }
+    clients = _clients_of(settings, shell)
     plans = PlanWatcher(redis)
-    shedding = Shedding(
-        urls,
-        plans,
-        most=settings.forwarded_at_once,
-        most_per_service=settings.forwarded_at_once_per_service,
-        kept=settings.kept_for_paid,
-        told=count_shed(shell.metrics),
-    )
-    upstreams = Upstreams(
-        urls,
-        telemetry=shell.telemetry,
-        metrics=shell.metrics,
-        shedding=shedding,
-        timeout_s=settings.upstream_timeout_s,
-        connections=settings.upstream_connections,
-    )
+    upstreams = _upstreams_of(settings, shell, plans)
     market = MarketFacts()
     auth = AuthClient(clients[AUTH])
     keys = SigningKeys(auth)
@@ -158,6 +127,51 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if not shell.telemetry.exports and not settings.log_hits:  # a span or a line for each takes the long way
         app.state.at_once = hits.answer
     return app
+
+
+def _urls_of(settings: Settings) -> dict[str, tuple[str, ...]]:
+    return {
+        AUTH: settings.auth_urls,
+        DATA: settings.data_urls,
+        INDICATOR: settings.indicator_urls,
+        RATELIMIT: settings.ratelimit_urls,
+    }
+
+
+def _clients_of(settings: Settings, shell: Shell) -> dict[str, ServiceClient]:
+    """What the gateway asks for itself."""
+    return {
+        service: ServiceClient(
+            instances,
+            caller=NAME,
+            audience=service,
+            signer=shell.signer,
+            telemetry=shell.telemetry,
+            timeout_s=settings.upstream_timeout_s,
+        )
+        for service, instances in _urls_of(settings).items()
+    }
+
+
+def _upstreams_of(settings: Settings, shell: Shell, plans: PlanWatcher) -> Upstreams:
+    """What it hands on for others."""
+    urls = _urls_of(settings)
+    shedding = Shedding(
+        urls,
+        plans,
+        most=settings.forwarded_at_once,
+        most_per_service=settings.forwarded_at_once_per_service,
+        kept=settings.kept_for_paid,
+        told=count_shed(shell.metrics),
+    )
+    return Upstreams(
+        urls,
+        telemetry=shell.telemetry,
+        metrics=shell.metrics,
+        shedding=shedding,
+        timeout_s=settings.upstream_timeout_s,
+        connections=settings.upstream_connections,
+    )
 
 
 def _route_file_of(path: Path | None, metrics: Metrics) -> RouteFile:

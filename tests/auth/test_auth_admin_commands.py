@@ -38,7 +38,7 @@ async def world(own_database_url: str, nats_url: str) -> AsyncIterator[CommandWo
     service = create_app(settings, clock=clock)
     # what a command prints is caught by taking the process's output: the service is not to write into it
     with capture_logs():
-        async with running(service) as client, serving(Doorman(service, administrator(), NAME)) as url:
+        async with running(service) as client, serving(Doorman(service, administrator(), NAME, clock)) as url:
             yield CommandWorld(client, clock, settings, url)
 
 

@@ -29,6 +29,7 @@ from tests.ratelimit.conftest import (
     plans_with,
     serving,
 )
+from tests.support.poll import until
 from tests.support.principals import headers_for, user
 
 REASON = "a trial month"
@@ -61,8 +62,12 @@ async def test_it_is_on_every_gateway_within_a_second_and_gone_again(
             plan = plan_for(caller, watcher.book, system_clock())
             assert plan is not None
             assert (plan.limits.day, plan.entitlements.indicators, plan.entitlements.batch_series) == (None, "all", 5)
-        usage = (await admin.client.get("/api/v1/usage", headers=headers_for(caller, NAME))).json()
-        assert (usage["unlimited"], usage["concurrency"]) == (["burst", "day"], 9)
+
+        async def here_too() -> bool:
+            usage = (await admin.client.get("/api/v1/usage", headers=headers_for(caller, NAME))).json()
+            return (usage["unlimited"], usage["concurrency"]) == (["burst", "day"], 9)
+
+        await until(here_too, what="the override at the service itself")
         await admin.told("DELETE", f"limits/tenants/{tenant}", reason="over")
         await enforced(both, lambda book: not book.overrides)
         assert (await admin.ask("GET", f"limits/tenants/{tenant}")).status_code == 404

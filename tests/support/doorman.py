@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from shared.clock import system_clock
+from shared.clock import Clock, system_clock
 from shared.principal import HEADER, EnvelopeSigner, KeyRing, Principal
 from tests.support.principals import PRINCIPAL_KEYS
 
@@ -16,11 +16,11 @@ KEY = "kalpi_live_of_an_administrator"
 class Doorman:
     """Vouches for whoever shows that key, in the gateway's place."""
 
-    def __init__(self, service: Any, principal: Principal, audience: str) -> None:
+    def __init__(self, service: Any, principal: Principal, audience: str, clock: Clock = system_clock) -> None:
         self._service = service
         self._principal = principal
         self._audience = audience
-        self._signer = EnvelopeSigner(KeyRing.parse(PRINCIPAL_KEYS), system_clock)
+        self._signer = EnvelopeSigner(KeyRing.parse(PRINCIPAL_KEYS), clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (b"x-api-key", KEY.encode()) in scope["headers"]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from gateway.app import create_app
-from shared.at_once import AtOnce, Fields, Peer
+from shared.at_once import AtOnce, Peer
 from shared.clock import system_clock
 from shared.events import EventBus
 from shared.ids import new_id
@@ -55,7 +55,7 @@ async def served(
     app = create_app(settings_for(origin_url, redis_url, nats_url, hsts_s=600))
     answer_at_once = app.state.at_once
 
-    def watched(target: bytes, headers: Fields, peer: Peer) -> AtOnce | None:
+    def watched(target: bytes, headers: Mapping[bytes, bytes], peer: Peer) -> AtOnce | None:
         answer: AtOnce | None = answer_at_once(target, headers, peer)
         if answer is not None:
             found.at_once.append(answer)

@@ -3,7 +3,7 @@
 An application that can sets `app.state.at_once`; the server asks it of each plain GET before it goes the way of ASGI.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 __all__ = ["AnswerAtOnce", "AtOnce", "Fields", "Peer", "lines_of"]
@@ -21,8 +21,9 @@ class AtOnce(NamedTuple):
     body: bytes
 
 
-AnswerAtOnce = Callable[[bytes, Fields, Peer], AtOnce | None]
-"""Of the target as it was sent, the header fields and who connected; None for what goes the way of ASGI."""
+AnswerAtOnce = Callable[[bytes, Mapping[bytes, bytes], Peer], AtOnce | None]
+"""Of the target as it was sent, the header fields, each of which came once, and who connected; None for what goes the way of
+ASGI."""
 
 
 def lines_of(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

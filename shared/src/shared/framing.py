@@ -10,6 +10,7 @@ RFC 9110, 9.1   methods that somebody here answers; TRACE sends a credential bac
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["METHODS", "Fault", "fault_of"]
@@ -17,6 +18,8 @@ __all__ = ["METHODS", "Fault", "fault_of"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _METHODS = frozenset(method.encode() for method in METHODS)
 _VERSIONS = frozenset({"1.1", "1.0"})
+_LONGEST_HOST = 255 + 6
+"""Bytes of a name (RFC 1035, section 2.3.4) and a port."""
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
@@ -46,10 +49,21 @@ def fault_of(
         return _METHOD
     if not target.startswith(b"/") or b"#" in target:
         return _TARGET
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+    sent = dict(headers)
+    host = sent.get(b"host", b"")
+    if len(host) > _LONGEST_HOST or not _is_host(host) or (len(sent) != len(headers) and _count(headers, b"host") != 1):
         return _HOSTS
-    return _fault_of_body(version, dict(headers), upgrades)
+    return _fault_of_body(version, sent, upgrades)
+
+
+@lru_cache(1024)
+def _is_host(value: bytes) -> bool:
+    """Remembered, for a process has few names."""
+    return _HOST.fullmatch(value) is not None
+
+
+def _count(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> int:
+    return sum(name == wanted for name, _ in headers)
 
 
 def _fault_of_body(version: str, headers: dict[bytes, bytes], upgrades: bool) -> Fault | None:  # noqa: FBT001 - as above

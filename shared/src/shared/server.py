@@ -142,12 +142,12 @@ class StrictProtocol(HttpToolsProtocol):
         if self._refused:
             return
         parser = self.parser
-        upgrades = parser.should_upgrade()
-        fault = fault_of(parser.get_method(), parser.get_http_version(), self.url, self.headers, upgrades=upgrades)
+        method, version, upgrades = parser.get_method(), parser.get_http_version(), parser.should_upgrade()
+        fault = fault_of(method, version, self.url, self.headers, upgrades=upgrades)
         if fault is not None:
             self._refuse(*fault)
             return
-        if self._at_once is not None and _NOT_PLAIN.isdisjoint([name for name, _ in self.headers]):
+        if self._at_once is not None and method == b"GET" and version == "1.1":
             answer = self._answer_at_once(self._at_once)
             if answer is not None:
                 self._write(answer)
@@ -196,13 +196,13 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _answer_at_once(self, ask: AnswerAtOnce) -> AtOnce | None:
         """None for what goes the way of ASGI: what must wait its turn, or for the client to read, and what is no plain GET."""
-        parser = self.parser
-        if self.stopping or self.flow.write_paused or self._is_answering() or parser.get_method() != b"GET":
+        if self.stopping or self.flow.write_paused or self._is_answering() or not self.parser.should_keep_alive():
             return None
-        if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+        sent = dict(self.headers)
+        if len(sent) != len(self.headers) or not _NOT_PLAIN.isdisjoint(sent):
             return None
         try:
-            return ask(self.url, self.headers, self.client)
+            return ask(self.url, sent, self.client)
         except Exception:  # noqa: BLE001 - the boundary; the parser would take it for an error of the client's
             _log.exception("not answered at once")
             return None

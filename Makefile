@@ -77,6 +77,10 @@ bench-data: $(READY) ## measure: the bar store at 5,000 symbols of 20 years, rea
 bench-indicators: $(READY) ## measure: an indicator inside the service, beside the floor, Polars and pandas-ta-classic
 	@$(BIN)/python -m benchmarks.indicators
 
+.PHONY: bench-limiter
+bench-limiter: $(READY) ## measure: a decision of the limiter, over one connection and from a lease, beside redis-py's pool
+	@$(BIN)/python -m benchmarks.limiter
+
 .PHONY: bench-openbb
 bench-openbb: $(READY) ## measure: RSI of one's own candles, beside OpenBB, which is fetched for it
 	@$(BIN)/python -m benchmarks.openbb

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from kalpi_local.servers import Servers, embedded_servers
+from kalpi_local.servers import Servers, Valkey, embedded_servers
 from shared.ids import new_id
 from tests.support.otlp import Receiver, receiver
 from tests.support.stack import ROOT, Stack, running_stack
@@ -106,3 +106,15 @@ def stack(spans: Receiver) -> Iterator[Stack]:
         (folder / ".venv").symlink_to(ROOT / ".venv")
         with running_stack(folder, {"OTEL_EXPORTER_OTLP_ENDPOINT": spans.url}) as running:
             yield running
+
+
+@pytest.fixture(scope="module")
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Valkey that a test may empty."""
+    valkey = Valkey(tmp_path_factory.mktemp("own-store") / "valkey", "secret", durable=False)
+    with asyncio.Runner() as runner:
+        runner.run(valkey.start())
+        try:
+            yield valkey.url
+        finally:
+            runner.run(valkey.stop())

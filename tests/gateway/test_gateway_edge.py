@@ -16,11 +16,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from gateway.api import exchange, forwarding
 from gateway.app import create_app
+from gateway.domain import admission
 from gateway.domain.admission import Admission
 from shared.api_keys import digest
 from shared.events import EventBus
-from shared.ids import new_id
-from shared.limits.limiter import Limiter
 from shared.subjects import auth_subject
 from tests.gateway.conftest import Market, Origin, settings_for
 from tests.support.asgi import running
@@ -128,15 +127,39 @@ async def test_a_tier_without_a_plan_is_refused(gateway: httpx.AsyncClient, orig
     problem(await gateway.get(SYMBOLS, headers=headers), 403)
 
 
-async def test_a_slot_in_use_does_not_run_out(redis: Redis) -> None:
-    limiter = Limiter(redis, slot_lease_ms=50)
-    subject = f"user:{new_id()}"
-    assert await limiter.take_slot(subject, 1, "first")
-    for _ in range(10):
-        assert await limiter.take_slot(subject, 1, "first"), "its holder renews it"
-        assert not await limiter.take_slot(subject, 1, "second")
-    await limiter.release_slot(subject, "first")
-    assert await limiter.take_slot(subject, 1, "second")
+async def test_a_slot_in_use_does_not_run_out(
+    origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "RENEW_SLOTS_S", 0.02)
+    headers, person = origin.new_person("tiny")
+    key, entered, leave = f"limits:slots:user:{person['user_id']}", asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: Request) -> Response:
+        entered.set()
+        await leave.wait()
+        return JSONResponse({})
+
+    async def ends() -> float:
+        held = await redis.zrange(key, 0, -1, withscores=True)
+        return float(held[0][1]) if held else 0.0
+
+    origin.answer = slow
+    async with running(create_app(settings_for(origin_url, redis_url, nats_url))) as gateway:
+        waiting = asyncio.create_task(gateway.get(SYMBOLS, headers=headers))
+        await entered.wait()
+        first = await ends()
+
+        async def renewed() -> bool:
+            return await ends() > first > 0
+
+        await until(renewed, what="a later end of the slot")
+        leave.set()
+        assert (await waiting).status_code == 200
+
+        async def given_back() -> bool:
+            return not await redis.exists(key)
+
+        await until(given_back, what="the slot, which nobody waits for")
 
 
 async def test_a_quota_is_spent_by_data_calls_alone(gateway: httpx.AsyncClient, origin: Origin, redis: Redis) -> None:

@@ -1,4 +1,4 @@
-"""A machine for the tests that want two gateways, or end the whole product."""
+"""A machine for the tests that want several gateways, or end the whole product."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,18 @@ tiers:
     limits: {day: 10000}
     entitlements: {indicators: all, batch_series: 5}
   pro: *many
-  premium: *many
+  premium:
+    limits: {day: 50000}
+    entitlements: {indicators: all, batch_series: 5}
   enterprise:
-    limits: {day: 400}
+    limits: {day: 500}
     entitlements: {indicators: all, batch_series: 5}
 """
 """Of the machine; there are no bursts."""
 
 
 class Machine:
-    """Where a test may kill the product and start it again: with two gateways, and `PLANS`."""
+    """Where a test may kill the product and start it again: with three gateways, and `PLANS`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,7 +37,7 @@ class Machine:
         if self._stack is None or self._stack.owner is None:
             plans = self._folder / "plans.yaml"
             plans.write_text(PLANS)
-            self._stack = start(self._folder, {"RATELIMIT_PLANS_PATH": str(plans), "KALPI_GATEWAY_WORKERS": "2"}, command)
+            self._stack = start(self._folder, {"RATELIMIT_PLANS_PATH": str(plans), "KALPI_GATEWAY_WORKERS": "3"}, command)
             wait_ready(self._stack)
         return self._stack
 

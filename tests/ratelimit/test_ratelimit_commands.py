@@ -69,7 +69,7 @@ async def test_every_bad_rule_is_named_with_its_place(run: Run, file: OwnFile) -
     file.says(plans_with(0).replace("batch_series: 5", "batch_series: none"))
     code, told = await run(plans.app, "publish", str(file.path))
     assert code == 1
-    for place in ("body.text.tiers.free.limits.day: ", "body.text.tiers.free.entitlements.batch_series: "):
+    for place in ("body.text.tiers.free.limits.day.quota: ", "body.text.tiers.free.entitlements.batch_series: "):
         assert place in told
     assert "version 1 " in (await run(plans.app, "show"))[1]
 

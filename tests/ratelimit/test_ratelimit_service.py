@@ -16,6 +16,7 @@ from shared.ids import new_id
 from shared.limits.book import PLANS_KEY, PlanWatcher
 from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import PlanBook, PlanFileError, parse_plans
+from shared.scripts import ScriptConnection
 from shared.settings import EX_CONFIG
 from shared.store import open_store
 from tests.ratelimit.conftest import SMALL, MakeSettings, OwnFile, day_of, enforced, gateways, parts_of, plans_with
@@ -30,8 +31,8 @@ def test_the_shipped_plans_are_those_of_the_contract() -> None:
     table = {
         name: (
             plan.limits.burst.quota if plan.limits.burst else None,
-            plan.limits.day,
-            plan.limits.concurrency,
+            plan.limits.day.quota if plan.limits.day else None,
+            plan.limits.concurrency.quota if plan.limits.concurrency else None,
             plan.entitlements.history_days,
             plan.entitlements.batch_series,
             len(plan.entitlements.features),
@@ -118,11 +119,14 @@ async def test_an_unfit_file_leaves_the_plans_in_force(
         assert all(day_of(watcher.book) == 20 for watcher in both)
 
 
-async def test_use_is_read_and_looking_costs_nothing(redis: Redis, settings_of: MakeSettings) -> None:
+async def test_use_is_read_and_looking_costs_nothing(redis: Redis, redis_url: str, settings_of: MakeSettings) -> None:
     caller = user("pro")
     subject = f"user:{caller.user_id}"
-    limiter = Limiter(redis)
-    async with running(create_app(settings_of()), headers_for(caller, NAME)) as client:
+    async with (
+        running(create_app(settings_of()), headers_for(caller, NAME)) as client,
+        ScriptConnection(redis_url) as scripts,
+    ):
+        limiter = Limiter(scripts)
         assert await redis.exists(PLANS_KEY)
         for _ in range(3):
             await limiter.decide(policies_of(SHIPPED.tiers["pro"].limits, subject))
@@ -137,9 +141,10 @@ async def test_use_is_read_and_looking_costs_nothing(redis: Redis, settings_of: 
         assert (await client.get("/api/v1/usage", headers=nobody)).status_code == 403
 
 
-async def test_use_is_that_of_whom_it_is_shared_with(redis: Redis, settings_of: MakeSettings) -> None:
-    limiter, limits = Limiter(redis), SHIPPED.tiers["pro"].limits
-    async with running(create_app(settings_of())) as client:
+async def test_use_is_that_of_whom_it_is_shared_with(redis: Redis, redis_url: str, settings_of: MakeSettings) -> None:
+    limits = SHIPPED.tiers["pro"].limits
+    async with running(create_app(settings_of())) as client, ScriptConnection(redis_url) as scripts:
+        limiter = Limiter(scripts)
         for quota, members, subject, shown in (
             ("shared", None, "tenant:{0.tenant_id}", ("tenant", 500, 1, 10)),
             ("split", 3, "user:{0.user_id}", ("user", 166, 1, 3)),

@@ -18,6 +18,7 @@ from shared.clock import system_clock
 from shared.limits.book import PLANS_KEY
 from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import parse_plans
+from shared.scripts import ScriptConnection
 from shared.store import open_store
 from tests.ratelimit.usage_world import Asked, UsageStore, usage_store
 
@@ -55,18 +56,19 @@ async def compare(store_url: str, redis_url: str, *more: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, ["reconcile", *more], env=environ)
 
 
-async def spend(redis: Redis, asked: list[Asked]) -> None:
+async def spend(redis_url: str, asked: list[Asked]) -> None:
     """As a gateway does."""
-    limiter = Limiter(redis)
-    for one in asked:
-        assert (await limiter.decide(policies_of(PLANS.tiers["pro"].limits, one.subject, day_cost=one.units))).admitted
+    limits = PLANS.tiers["pro"].limits
+    async with ScriptConnection(redis_url) as scripts:
+        for one in asked:
+            assert (await Limiter(scripts).decide(policies_of(limits, one.subject, day_cost=one.units))).admitted
 
 
 ASKED = [Asked(at=NOW, user=1, units=2)] * 3 + [Asked(at=NOW, user=2)] * 4
 
 
 async def test_what_was_counted_alike_agrees(store: UsageStore, redis: Redis, database_url: str, valkey: Valkey) -> None:
-    await spend(redis, ASKED)
+    await spend(valkey.url, ASKED)
     await store.take([*ASKED, Asked(at=NOW, user=3, tier="premium")])
     told = await compare(database_url, valkey.url)
     assert told.exit_code == 0, told.output
@@ -76,7 +78,7 @@ async def test_what_was_counted_alike_agrees(store: UsageStore, redis: Redis, da
 async def test_a_planted_difference_is_found_whichever_side_it_is_on(
     store: UsageStore, redis: Redis, database_url: str, valkey: Valkey
 ) -> None:
-    await spend(redis, ASKED)
+    await spend(valkey.url, ASKED)
     await store.take(ASKED, lost=(5, 9))
     key = f"limits:day:{ASKED[0].subject}"
     await redis.hincrby(key, "used", 7)
@@ -96,7 +98,7 @@ async def test_a_planted_difference_is_found_whichever_side_it_is_on(
 
 async def test_each_day_is_compared_by_itself(store: UsageStore, redis: Redis, database_url: str, valkey: Valkey) -> None:
     yesterday = NOW - timedelta(days=1)
-    await spend(redis, ASKED)
+    await spend(valkey.url, ASKED)
     await store.take([*ASKED, Asked(at=yesterday, user=4)])
     assert (await compare(database_url, valkey.url)).exit_code == 0
     told = await compare(database_url, valkey.url, "--day", f"{yesterday:%Y-%m-%d}")

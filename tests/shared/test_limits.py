@@ -14,6 +14,7 @@ from shared.ids import new_id
 from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Limiter, Policy, policies_of
 from shared.limits.plans import Burst, Limits
+from shared.scripts import ScriptConnection
 from shared.store import open_store
 from tests.support.poll import until
 
@@ -28,8 +29,14 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def limiter(redis: Redis) -> Limiter:
-    return Limiter(redis)
+async def scripts(redis_url: str) -> AsyncIterator[ScriptConnection]:
+    async with ScriptConnection(redis_url) as scripts:
+        yield scripts
+
+
+@pytest.fixture
+def limiter(scripts: ScriptConnection) -> Limiter:
+    return Limiter(scripts)
 
 
 def subject() -> str:
@@ -111,8 +118,8 @@ def test_no_interval_admits_more_than_the_law_says(
 
     async def run() -> list[tuple[int, int]]:
         name, now, admitted = subject(), 0, []
-        async with open_store(redis_url) as redis:
-            limiter = Limiter(redis)
+        async with ScriptConnection(redis_url) as scripts:
+            limiter = Limiter(scripts)
             for wait, cost in steps:
                 now += wait
                 policy = burst(quota, window_s=window_s, cost=cost, name=name)
@@ -137,8 +144,8 @@ def test_a_day_admits_exactly_its_quota(redis_url: str, quota: int, steps: list[
 
     async def run() -> None:
         name, now, used, counted_day = subject(), NOON, 0, NOON.date()
-        async with open_store(redis_url) as redis:
-            limiter = Limiter(redis)
+        async with ScriptConnection(redis_url) as scripts:
+            limiter = Limiter(scripts)
             for wait, cost in steps:
                 later = now + timedelta(seconds=wait)
                 now = later if later.date() >= now.date() else now
@@ -161,32 +168,46 @@ async def test_large_numbers_stay_exact(limiter: Limiter) -> None:
 
 
 async def test_slots_are_taken_up_to_their_limit_and_given_back(limiter: Limiter) -> None:
-    name = subject()
-    taken = await asyncio.gather(*(limiter.take_slot(name, 3, f"holder-{number}") for number in range(10)))
+    purse = limiter.purse(subject(), Limits(concurrency=3))
+    taken = await asyncio.gather(*(limiter.take_slot(purse, f"holder-{number}") for number in range(10)))
     assert sum(taken) == 3
     holder = f"holder-{taken.index(True)}"
-    await limiter.release_slot(name, holder)
-    assert await limiter.take_slot(name, 3, "another")
-    assert not await limiter.take_slot(name, 3, "one more")
+    limiter.release_slot(purse, holder)
+    assert await limiter.take_slot(purse, "another")
+    assert not await limiter.take_slot(purse, "one more")
+    assert await limiter.take_slot(purse, "another"), "its own is renewed"
 
 
-async def test_a_slot_whose_holder_died_frees_itself(redis: Redis) -> None:
-    name = subject()
-    limiter = Limiter(redis, slot_lease_ms=50)
-    assert await limiter.take_slot(name, 1, "gone")
+async def test_a_slot_whose_holder_died_frees_itself(scripts: ScriptConnection) -> None:
+    limiter = Limiter(scripts, slot_s=1)
+    purse = limiter.purse(subject(), Limits(concurrency=1))
+    assert await limiter.take_slot(purse, "gone")
 
     async def free() -> bool:
-        return await limiter.take_slot(name, 1, "next")
+        return await limiter.take_slot(purse, "next")
 
     await until(free, what="the slot of the dead")
 
 
-async def test_without_the_store_nothing_is_admitted() -> None:
-    async with open_store("redis://127.0.0.1:1") as away:
+async def test_a_slot_and_the_quotas_are_one_decision_that_costs_nothing_when_refused(limiter: Limiter) -> None:
+    purse = limiter.purse(subject(), Limits(day=2, concurrency=1))
+    assert (await limiter.spend(purse, holder="a")).admitted
+    assert (await limiter.spend(purse, holder="b")).violated == ("concurrency",)
+    limiter.release_slot(purse, "a")
+    assert (await limiter.spend(purse, holder="b")).admitted, "the day had one left"
+    limiter.release_slot(purse, "b")
+    assert (await limiter.spend(purse, holder="c")).violated == ("day",)
+    assert await limiter.take_slot(purse, "d"), "who was refused for the day holds no slot"
+
+
+async def test_without_the_store_nothing_is_admitted_by_one_that_keeps_nothing() -> None:
+    async with ScriptConnection("redis://127.0.0.1:1") as away:
         limiter = Limiter(away)
-        for call in (limiter.decide([day(1)]), limiter.take_slot("s", 1, "h"), limiter.release_slot("s", "h")):
+        purse = limiter.purse(subject(), Limits(day=1, concurrency=1))
+        for call in (limiter.decide([day(1)]), limiter.spend(purse), limiter.take_slot(purse, "h"), limiter.lost_leases()):
             with pytest.raises(Unavailable):
                 await call
+        limiter.release_slot(purse, "h")
 
 
 def test_a_tiers_limits_become_policies_and_unlimited_ones_are_absent() -> None:
@@ -201,11 +222,11 @@ def test_a_tiers_limits_become_policies_and_unlimited_ones_are_absent() -> None:
 async def test_the_fields_say_every_policy_and_what_is_left(limiter: Limiter) -> None:
     name = subject()
     decision = await limiter.decide([burst(25, name=name), day(500, name=name)], NOON)
-    assert ratelimit_fields(decision) == {
-        "RateLimit-Policy": '"burst";q=25;w=1, "day";q=500;w=86400',
-        "RateLimit": '"burst";r=24;t=1, "day";r=499;t=43200',
-    }
-    assert ratelimit_fields(await limiter.decide([])) == {}
+    assert ratelimit_fields(decision) == (
+        (b"ratelimit-policy", b'"burst";q=25;w=1, "day";q=500;w=86400'),
+        (b"ratelimit", b'"burst";r=24;t=1, "day";r=499;t=43200'),
+    )
+    assert ratelimit_fields(await limiter.decide([])) == ()
 
 
 @given(st.integers(1, 1_000_000), st.integers(1, 1_000_000), st.integers(1, 10_000), st.integers(1, 2_000))
@@ -215,8 +236,11 @@ def test_parts_of_a_quota_are_equal_never_nothing_and_together_no_more_than_the_
     whole = Limits(burst=Burst(quota=quota, window_s=5), day=day_quota, concurrency=concurrency)
     part = whole.part(members)
     assert part.burst is not None
+    assert part.day is not None
+    assert part.concurrency is not None
     assert part.burst.window_s == 5
-    for one, all_of_it in ((part.burst.quota, quota), (part.day or 0, day_quota), (part.concurrency or 0, concurrency)):
+    parts = ((part.burst.quota, quota), (part.day.quota, day_quota), (part.concurrency.quota, concurrency))
+    for one, all_of_it in parts:
         assert one == 1 if members > all_of_it else one * members <= all_of_it < (one + 1) * members
 
 

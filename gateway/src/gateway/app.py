@@ -1,6 +1,8 @@
 """The wiring of the gateway."""
 
 import asyncio
+import os
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -41,6 +43,7 @@ from shared.ids import new_id
 from shared.limits.book import PlanWatcher
 from shared.limits.limiter import Limiter
 from shared.metrics import Metrics
+from shared.scripts import ScriptConnection
 from shared.service import Shell, edge_app
 from shared.settings import EX_CONFIG, load_settings
 from shared.store import open_store
@@ -55,6 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings(Settings)
     shell = Shell.of(NAME, settings)
     redis = open_store(settings.redis_url.get_secret_value())
+    scripts, limiter = _limiter_of(settings, shell)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
     route_file = _route_file_of(settings.routes_path, shell.metrics)
     clients = _clients_of(settings, shell)
@@ -65,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     keys = SigningKeys(auth)
     origins = Origins(auth)
     callers = Callers(auth, TokenVerifier(keys, shell.clock), shell.clock)
-    admission = Admission(Limiter(redis), plans, shell.clock, new_id)
+    admission = Admission(limiter, plans, shell.clock, new_id)
     requests = RequestEvents(
         bus, shell.metrics, new_id, most_bytes=settings.usage_mb << 20, stream_bytes=settings.usage_stream_mb << 20
     )
@@ -101,7 +105,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with redis, bus, clients[AUTH], clients[DATA], clients[INDICATOR], clients[RATELIMIT], upstreams:
+        async with (
+            redis,
+            scripts,
+            limiter,
+            bus,
+            clients[AUTH],
+            clients[DATA],
+            clients[INDICATOR],
+            clients[RATELIMIT],
+            upstreams,
+        ):
             with serving_metrics(shell.metrics, settings.host, settings.metrics_port):
                 await plans.start(bus)
                 market.follow(bus, cache.evict)
@@ -136,6 +150,13 @@ def _urls_of(settings: Settings) -> dict[str, tuple[str, ...]]:
         INDICATOR: settings.indicator_urls,
         RATELIMIT: settings.ratelimit_urls,
     }
+
+
+def _limiter_of(settings: Settings, shell: Shell) -> tuple[ScriptConnection, Limiter]:
+    scripts = ScriptConnection(settings.redis_url.get_secret_value())
+    # records of its leases tell who has them
+    name = f"{socket.gethostname()}.{os.getpid()}.{new_id().hex[-8:]}"
+    return scripts, Limiter(scripts, metrics=shell.metrics, name=name, clock=shell.clock)
 
 
 def _clients_of(settings: Settings, shell: Shell) -> dict[str, ServiceClient]:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from fastapi import FastAPI
@@ -27,11 +27,13 @@ from ratelimit_service.domain.sweeping import Sweeper
 from ratelimit_service.domain.versions import Recorder
 from ratelimit_service.settings import Settings
 from shared.clock import Clock, system_clock
+from shared.errors import Unavailable
 from shared.events import EventBus
 from shared.ids import new_id
 from shared.limits.book import PlanWatcher
 from shared.limits.limiter import Limiter
 from shared.limits.plans import PlanFileError
+from shared.scripts import ScriptConnection
 from shared.service import Shell, service_app
 from shared.settings import EX_CONFIG, load_settings
 from shared.store import open_store
@@ -44,12 +46,15 @@ _POSTGRES_S = 2.0
 _WRITING_S = 20.0
 _READING_S = 5.0
 _AWAY = "usage cannot be read or written now"
+_LOST_LOOK_S = 1.0
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
     settings = settings or load_settings(Settings)
     shell = Shell.of(NAME, settings, clock)
     redis = open_store(settings.redis_url.get_secret_value())
+    scripts = ScriptConnection(settings.redis_url.get_secret_value())
+    limiter = Limiter(scripts, metrics=shell.metrics)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=clock, new_id=new_id)
     url = settings.database_url.get_secret_value()
     database = PostgresDatabase(url, service=NAME, pool_size=settings.pool_size, within_s=_POSTGRES_S)
@@ -66,20 +71,21 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     changed = asyncio.Event()
     recorder = Recorder(clock, new_id)
     control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder, changed)
-    services = _services(database, redis, plans, recorder, changed)
+    services = _services(database, redis, limiter, plans, recorder, changed)
     sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         taking = taking_usage(bus, usage, shell.metrics, shell.clock, kept=kept, log_per_s=settings.log_per_s)
-        async with redis, database, usage, reads, bus, taking:
+        async with redis, scripts, database, usage, reads, bus, taking:
             await published.declare()
             app.state.history = PostgresHistory(reads.connection)
             app.state.analytics = PostgresAnalytics(reads.connection)
             app.state.services = services
             await control.try_look()
             await plans.start(bus)
-            tasks = [asyncio.create_task(work) for work in (control.run(settings.plans_look_s), sweeper.run())]
+            works = control.run(settings.plans_look_s), sweeper.run(), _keep_finding(limiter)
+            tasks = [asyncio.create_task(work) for work in works]
             for task in tasks:
                 task.add_done_callback(log_failure)
             yield
@@ -118,9 +124,8 @@ def _control_of(
 
 
 def _services(
-    database: PostgresDatabase, redis: Redis, plans: PlanWatcher, recorder: Recorder, changed: asyncio.Event
+    database: PostgresDatabase, redis: Redis, limiter: Limiter, plans: PlanWatcher, recorder: Recorder, changed: asyncio.Event
 ) -> Services:
-    limiter = Limiter(redis)
     return Services(
         plans=plans,
         limiter=limiter,
@@ -131,3 +136,11 @@ def _services(
         changes=Changes(database),
         clock=recorder.clock,
     )
+
+
+async def _keep_finding(limiter: Limiter) -> None:
+    """Leases of gateways that died are counted and logged, each once, by whichever replica finds it."""
+    while True:
+        with suppress(Unavailable):
+            await limiter.lost_leases()
+        await asyncio.sleep(_LOST_LOOK_S)

@@ -1,4 +1,4 @@
-"""Scripts run by the store over one connection: the calls of one event-loop turn go out in one write (docs/adr/0021).
+"""Scripts run by the store over one connection: the calls of one event-loop turn go out in one write (docs/adr/0024).
 
 A pool gives each caller a connection, a write and a wake-up of its own. Here a call appends to what this turn will write, and its
 answer is the next one to come: replies of one connection are in order. What was sent and not answered when the connection is lost

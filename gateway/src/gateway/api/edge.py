@@ -167,8 +167,10 @@ class Edge:
     async def _serve(self, route: Route, exchange: Exchange, held: HeldBody, page: str | None) -> None:
         if route.access == "open":
             await self._admission.anonymous(exchange.client_ip)
-            request = await self._forwarding.outgoing(route, exchange, held, self._nobody, None)
-            await self._forwarding.forward(route, exchange, request)
+            async with self._admission.guarding(exchange.path, exchange.client_ip) as answered:
+                request = await self._forwarding.outgoing(route, exchange, held, self._nobody, None)
+                await self._forwarding.forward(route, exchange, request)
+                answered(exchange.status)
             return
         principal = await self._authenticate(route, exchange, page)
         held.account = principal.account

@@ -136,7 +136,7 @@ class Exchange:
     def paid(self, units: int, decision: Decision) -> None:
         """Of the day's quota, so many; the answer says what is left."""
         self.units = units
-        self.add(ratelimit_fields(decision))
+        self._added += ratelimit_fields(decision)
 
     def drop(self, *names: str) -> None:
         """What was to be added."""

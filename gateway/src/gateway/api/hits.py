@@ -23,7 +23,6 @@ from shared.clock import Clock
 from shared.context import sane_request_id
 from shared.errors import Forbidden, Unavailable
 from shared.limits.fields import ratelimit_fields
-from shared.limits.limiter import Decision
 from shared.limits.sharing import subject_of
 from shared.principal import Principal
 
@@ -80,7 +79,12 @@ class Hits:
             return None
         given = kept.for_client(sent.get(b"if-none-match"))
         request_id = sane_request_id(sent.get(b"x-request-id"))
-        lines = b"%b%b%bx-request-id: %b\r\n" % (given.lines, _IS_HIT, _lines_of(decision), request_id.encode("ascii"))
+        lines = b"%b%b%bx-request-id: %b\r\n" % (
+            given.lines,
+            _IS_HIT,
+            lines_of(ratelimit_fields(decision)),
+            request_id.encode("ascii"),
+        )
         latency_us = int((time.perf_counter() - began) * 1_000_000)
         self._record(_record_of(asked, principal, now, given, latency_us, request_id))
         return AtOnce(given.status, lines, given.body)
@@ -115,9 +119,3 @@ def _record_of(asked: Asked, caller: Principal, at: datetime, given: Given, late
         len(given.body),
         request_id,
     )
-
-
-def _lines_of(decision: Decision) -> bytes:
-    if not decision.outcomes:
-        return b""
-    return lines_of((name.lower().encode(), value.encode()) for name, value in ratelimit_fields(decision).items())

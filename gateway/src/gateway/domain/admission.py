@@ -1,26 +1,31 @@
 """What a request costs its caller, and whether that may still be spent."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from gateway.domain.errors import NoPlan, OverLimit, TooManyAtOnce
 from shared.clock import Clock
-from shared.errors import RateLimited, Unavailable
+from shared.errors import KalpiError, RateLimited, Unavailable
 from shared.ids import IdFactory
 from shared.limits.batches import check_outline, check_series
-from shared.limits.limiter import Decision, Limiter, burst_policy, policies_of
-from shared.limits.plans import Plan, PlanBook
-from shared.limits.sharing import plan_for, subject_of
+from shared.limits.guards import Door
+from shared.limits.limiter import Decision, Limiter, Purse
+from shared.limits.plans import Guard, Limits, Plan, PlanBook
+from shared.limits.sharing import address_of, plan_for, subject_of
 from shared.logging import get_logger
 from shared.principal import Principal
 
 __all__ = ["Admission"]
 
 RENEW_SLOTS_S = 20.0
-_UNLIMITED = Decision(admitted=True, outcomes=())
+_DOORS: Mapping[str, tuple[Door, frozenset[int]]] = {
+    "/api/v1/auth/login": ("failed_logins", frozenset({401})),
+    "/api/v1/auth/register": ("registrations", frozenset({200, 201, 202, 409})),
+    "/api/v1/auth/password/forgot": ("mails", frozenset({200, 202, 204})),
+}
+"""What is counted by address, and the answers that count."""
 _log = get_logger("limits")
 
 
@@ -32,14 +37,17 @@ class Plans(Protocol):
 
 
 class Admission:
-    """Every method raises Unavailable while the counters are away: without them nothing is admitted."""
+    """Methods that spend raise OverLimit, and have then spent nothing; Unavailable where a policy is closed without the store.
+
+    `client_ip` is counted where a plan has a limit by address.
+    """
 
     def __init__(self, limiter: Limiter, plans: Plans, clock: Clock, new_id: IdFactory) -> None:
         self._limiter = limiter
         self._plans = plans
         self._clock = clock
         self._new_id = new_id
-        self._held: dict[str, tuple[str, int]] = {}
+        self._held: dict[str, Purse] = {}
 
     def plan_of(self, principal: Principal) -> Plan:
         """What is the caller's of it, at this moment. NoPlan for a tier that the plan file does not have."""
@@ -56,73 +64,150 @@ class Admission:
         """TierRequired for a batch of more series than the plan allows, InvalidInput for more than any does."""
         check_series(series, plan.entitlements, self._plans)
 
-    def spend_now(
-        self,
-        principal: Principal,  # noqa: ARG002 - as of `spend`
-        plan: Plan,
-        day_cost: int = 1,  # noqa: ARG002
-        *,
-        client_ip: str,  # noqa: ARG002
-    ) -> Decision | None:
+    def forget(self, *concerned: str) -> None:
+        """Counters of these users or tenants were changed by somebody: no refusal that is remembered counts."""
+        self._limiter.forget(*(f"{kind}:{one}" for one in concerned for kind in ("user", "tenant")))
+
+    # ----- spending
+
+    def spend_now(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Decision | None:
         """As `spend`, where nobody has to be asked; None where the store has."""
-        return _UNLIMITED if plan.limits.burst is None and plan.limits.day is None else None
+        decision = self._limiter.spend_now(self._purse(principal, plan, client_ip), day_cost)
+        return decision if decision is None else _admitted(decision)
 
-    async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Decision:  # noqa: ARG002
-        """One request of each of the plan's quotas, of the day's `day_cost`, or OverLimit and none of any."""
-        decision = await self._limiter.decide(policies_of(plan.limits, subject_of(principal), day_cost=day_cost))
-        if not decision.admitted:
-            raise OverLimit(decision)
-        return decision
-
-    @asynccontextmanager
-    async def slot(self, principal: Principal, plan: Plan) -> AsyncIterator[None]:
-        """One of the requests that may be computed at a time; TooManyAtOnce."""
-        limit = plan.limits.concurrency
-        if limit is None:
-            yield
-            return
-        subject, holder = subject_of(principal), str(self._new_id())
-        if not await self._limiter.take_slot(subject, limit, holder):
-            raise TooManyAtOnce(limit)
-        self._held[holder] = subject, limit
-        try:
-            yield
-        finally:
-            del self._held[holder]
-            try:
-                await self._limiter.release_slot(subject, holder)
-            except Unavailable:
-                _log.warning("a slot was not given back; its lease ends by itself")
+    async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Decision:
+        """One request of each of the plan's quotas, of the day's `day_cost`."""
+        return await self._spend(self._purse(principal, plan, client_ip), day_cost)
 
     @asynccontextmanager
     async def forwarding(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> AsyncIterator[Decision]:
-        """`spend`, and one of the requests that may be computed at a time; TooManyAtOnce."""
-        async with self.slot(principal, plan):
-            yield await self.spend(principal, plan, day_cost, client_ip=client_ip)
+        """`spend`, and one of the requests that may be computed at a time, in one decision; TooManyAtOnce."""
+        purse, holder = self._purse(principal, plan, client_ip), str(self._new_id())
+        with self._not_kept(purse, holder):
+            decision = await self._spend_with_slot(purse, day_cost, holder)
+        async with self._holding(purse, holder):
+            yield decision
+
+    @asynccontextmanager
+    async def slot(self, principal: Principal, plan: Plan) -> AsyncIterator[None]:
+        """One of the requests that may be computed at a time, and no quota; TooManyAtOnce."""
+        purse, holder = self._purse(principal, plan, ""), str(self._new_id())
+        with self._not_kept(purse, holder):
+            await self._take_slot(purse, holder)
+        async with self._holding(purse, holder):
+            yield
 
     async def keep_slots(self) -> None:
         """For as long as it runs, a slot in use does not run out, however long its answer takes."""
         while True:
             await asyncio.sleep(RENEW_SLOTS_S)
-            for holder, (subject, limit) in list(self._held.items()):
-                try:
-                    if holder in self._held:
-                        await self._limiter.take_slot(subject, limit, holder)
-                    if holder not in self._held:
-                        # given back before it was renewed, which took it again
-                        await self._limiter.release_slot(subject, holder)
-                except Unavailable:
-                    _log.warning("a slot was not renewed")
+            await asyncio.gather(*(self._renew(holder, purse) for holder, purse in self._held.items()))
+
+    async def _renew(self, holder: str, purse: Purse) -> None:
+        try:
+            await self._limiter.take_slot(purse, holder)
+        except Unavailable:
+            _log.warning("a slot was not renewed")
+        if holder not in self._held:
+            # given back before it was renewed, which took it again
+            self._limiter.release_slot(purse, holder)
+
+    # ----- by address
 
     async def anonymous(self, client_ip: str) -> None:
-        """Counts one request without credentials against its address; OverLimit."""
-        decision = await self._limiter.decide([burst_policy("ip", f"ip:{client_ip}", self._plans.book.anonymous_ip)])
-        if not decision.admitted:
-            raise OverLimit(decision)
+        """Counts one request without credentials against its address."""
+        purse = self._anonymous(client_ip)
+        decision = self._limiter.spend_now(purse)
+        _admitted(decision) if decision is not None else await self._spend(purse, 1)
 
     async def check_address(self, client_ip: str) -> None:
         """RateLimited when the address has nothing left for requests without credentials; costs nothing."""
-        policy = burst_policy("ip", f"ip:{client_ip}", self._plans.book.anonymous_ip)
-        (outcome,) = (await self._limiter.decide([replace(policy, cost=0)])).outcomes
-        if outcome.remaining < 1:
-            raise RateLimited("too many requests without valid credentials", 1, [policy.name])
+        purse = self._anonymous(client_ip)
+        decision = await self._limiter.look(purse)
+        if decision.outcomes[0].remaining < 1:
+            raise RateLimited("too many requests without valid credentials", 1, ["ip"])
+
+    @asynccontextmanager
+    async def guarding(self, path: str, client_ip: str) -> AsyncIterator[Callable[[int], None]]:
+        """What is tried at an auth route is paid for by its address, and taken back unless the status that is told of counts.
+
+        RateLimited while the address has to wait; sessions and keys are not asked here.
+        """
+        door, counts = _DOORS.get(path, (None, frozenset()))
+        if door is None:
+            yield lambda _status: None
+            return
+        rule: Guard = getattr(self._plans.book.auth, door)
+        attempt = await self._limiter.guards.enter(door, address_of(client_ip), rule)
+        answered: list[int] = []
+        try:
+            yield answered.append
+        except KalpiError as error:
+            answered.append(error.status)
+            raise
+        finally:
+            # who goes away before the answer has paid
+            if attempt is not None and answered and answered[0] not in counts:
+                self._limiter.guards.pardon(attempt)
+
+    def _anonymous(self, client_ip: str) -> Purse:
+        return self._limiter.address(address_of(client_ip), self._plans.book.anonymous_ip)
+
+    # ----- inside
+
+    def _purse(self, principal: Principal, plan: Plan, client_ip: str) -> Purse:
+        limits: Limits = plan.limits
+        address = address_of(client_ip) if limits.ip is not None else ""
+        return self._limiter.purse(subject_of(principal), limits, tenant=principal.tenant_id, address=address)
+
+    async def _spend(self, purse: Purse, day_cost: int) -> Decision:
+        return _admitted(await self._limiter.spend(purse, day_cost))
+
+    async def _spend_with_slot(self, purse: Purse, day_cost: int, holder: str) -> Decision:
+        decision = self._limiter.refused_now(purse, day_cost)
+        if decision is not None:
+            return _admitted(decision)
+        if not self._limiter.leases(purse):
+            return _admitted(await self._limiter.spend(purse, day_cost, holder=holder), purse)
+        # who is leased spends last: what was spent from a lease cannot be put back
+        await self._take_slot(purse, holder)
+        decision = self._limiter.spend_now(purse, day_cost) or await self._limiter.spend(purse, day_cost)
+        if not decision.admitted:
+            self._limiter.release_slot(purse, holder)
+        return _admitted(decision)
+
+    async def _take_slot(self, purse: Purse, holder: str) -> None:
+        if not await self._limiter.take_slot(purse, holder):
+            raise TooManyAtOnce(_slots_of(purse))
+
+    @contextmanager
+    def _not_kept(self, purse: Purse, holder: str) -> Iterator[None]:
+        """Who was refused holds none; who was cancelled or not answered may, and gives it back."""
+        try:
+            yield
+        except RateLimited:
+            raise
+        except BaseException:
+            self._limiter.release_slot(purse, holder)
+            raise
+
+    @asynccontextmanager
+    async def _holding(self, purse: Purse, holder: str) -> AsyncIterator[None]:
+        self._held[holder] = purse
+        try:
+            yield
+        finally:
+            del self._held[holder]
+            self._limiter.release_slot(purse, holder)
+
+
+def _admitted(decision: Decision, purse: Purse | None = None) -> Decision:
+    if decision.admitted:
+        return decision
+    if purse is not None and decision.violated == ("concurrency",):
+        raise TooManyAtOnce(_slots_of(purse))
+    raise OverLimit(decision)
+
+
+def _slots_of(purse: Purse) -> int:
+    return purse.slot.quota if purse.slot is not None else 0

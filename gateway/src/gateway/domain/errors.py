@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from shared.errors import Forbidden, RateLimited, TooLarge, Unauthenticated, Unavailable
 from shared.limits.fields import ratelimit_fields
-from shared.limits.limiter import Decision
+from shared.limits.policies import Decision
 
 __all__ = [
     "BadCredential",
@@ -64,7 +64,7 @@ class OriginRefused(Forbidden):
 class OverLimit(RateLimited):
     def __init__(self, decision: Decision) -> None:
         super().__init__(f"over the limit: {', '.join(decision.violated)}", decision.retry_after_s, decision.violated)
-        self._fields = ratelimit_fields(decision)
+        self._fields = {name.decode("ascii"): value.decode("ascii") for name, value in ratelimit_fields(decision)}
 
     @property
     def headers(self) -> Mapping[str, str]:

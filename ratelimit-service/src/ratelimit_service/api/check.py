@@ -110,6 +110,8 @@ class CheckAnswer(BaseModel):
 
     @classmethod
     def of(cls, decision: Decision) -> Self:
+        told = (value.decode("ascii") for _, value in ratelimit_fields(decision))
+        fields = dict(zip(("RateLimit-Policy", "RateLimit"), told, strict=False))  # neither where nothing is limited
         later = {} if decision.admitted else {"Retry-After": str(max(1, decision.retry_after_s))}
         return cls(
             admitted=decision.admitted,
@@ -127,7 +129,7 @@ class CheckAnswer(BaseModel):
                 )
                 for outcome in decision.outcomes
             ],
-            fields={**ratelimit_fields(decision), **later},
+            fields={**fields, **later},
         )
 
 

@@ -44,7 +44,7 @@ class UsageAnswer(BaseModel):
             tier=principal.tier,
             as_of=domain.clock().isoformat(timespec="seconds"),
             policies=policies,
-            concurrency=plan.limits.concurrency,
+            concurrency=plan.limits.concurrency.quota if plan.limits.concurrency is not None else None,
             unlimited=[name for name in ("burst", "day") if name not in limited],
             entitlements=plan.entitlements,
         )

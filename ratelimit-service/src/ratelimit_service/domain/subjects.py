@@ -5,6 +5,7 @@ from typing import Literal
 from uuid import UUID
 
 from shared.errors import InvalidInput
+from shared.limits.sharing import address_of
 
 __all__ = ["Kind", "own_subject", "subjects_of"]
 
@@ -16,7 +17,7 @@ def subjects_of(kind: Kind, name: str) -> tuple[str, ...]:
     an address's those without credentials, and those with. InvalidInput for a name that is none of that kind."""
     try:
         if kind == "addresses":
-            address = _plain(name)
+            address = address_of(_plain(name))
             return f"ip:{address}", f"callers:{address}"
         known = str(UUID(name))
     except ValueError:
@@ -26,7 +27,7 @@ def subjects_of(kind: Kind, name: str) -> tuple[str, ...]:
 
 
 def _plain(name: str) -> str:
-    """As the gateways write it: an IPv4 address in an IPv6 one is the IPv4 address."""
+    """As the gateways read it: an IPv4 address in an IPv6 one is the IPv4 address."""
     address = ip_address(name)
     return str((address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address)
 

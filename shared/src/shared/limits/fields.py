@@ -1,14 +1,16 @@
 """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers): structured fields, RFC 9651."""
 
-from shared.limits.limiter import Decision
+from shared.limits.policies import Decision
 
 __all__ = ["ratelimit_fields"]
 
+_POLICY, _STATE = b"ratelimit-policy", b"ratelimit"
 
-def ratelimit_fields(decision: Decision) -> dict[str, str]:
-    """Both fields, every policy in them; none when nothing is limited."""
-    if not decision.outcomes:
-        return {}
-    policies = ", ".join(f'"{o.policy.name}";q={o.policy.quota};w={o.policy.window_s}' for o in decision.outcomes)
-    state = ", ".join(f'"{o.policy.name}";r={o.remaining};t={o.reset_s}' for o in decision.outcomes)
-    return {"RateLimit-Policy": policies, "RateLimit": state}
+
+def ratelimit_fields(decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
+    """Both fields as ASGI has them, every policy in them; none when nothing is limited."""
+    heading = decision.heading
+    if not heading.text:
+        return ()
+    numbers = decision.numbers if heading.all_shown else heading.shown(decision.numbers)
+    return (_POLICY, heading.text), (_STATE, heading.state % numbers)

@@ -6,21 +6,36 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    WrapSerializer,
+    model_serializer,
+    model_validator,
+)
 
 __all__ = [
     "MOST_CHARACTERS",
     "MOST_OVERRIDES",
     "SECONDS_A_DAY",
+    "AuthRules",
     "Burst",
     "EntitlementChanges",
     "Entitlements",
     "Feature",
+    "Guard",
     "Limits",
+    "Outage",
     "Override",
     "Plan",
     "PlanBook",
     "PlanFileError",
+    "Quota",
     "parse_plans",
 ]
 
@@ -33,6 +48,10 @@ MOST_OVERRIDES = 2_000
 
 _MOST_TIERS = 64
 _Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=1_000)]
+
+Outage = Literal["local-share", "open", "closed"]
+"""While the store of the counters is away: each gateway spends its part of what is left, or nothing is counted, or nothing is
+admitted."""
 Feature = Literal["expressions", "screener", "patterns", "custom_indicators"]
 
 
@@ -43,31 +62,87 @@ class _Rule(BaseModel):
 R = TypeVar("R", bound=_Rule)
 
 
-class Burst(_Rule):
+class Quota(_Rule):
+    """So many. One in `shadow` is counted and told of in the metrics, and refuses nobody."""
+
+    quota: int = Field(gt=0, le=1 << 48)
+    shadow: bool = False
+    outage: Outage = "local-share"
+
+    def part(self, members: int) -> Self:
+        return self.model_copy(update={"quota": max(1, self.quota // max(1, members))})
+
+    @model_serializer(mode="wrap")
+    def _without_what_goes_unsaid(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unsaid = {name for name in ("shadow", "outage") if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in write(self).items() if name not in unsaid}
+
+
+class Burst(Quota):
     """At most `quota + quota·τ/window_s` in any interval of τ seconds."""
 
     quota: int = Field(gt=0, le=1_000_000)
     window_s: int = Field(default=1, gt=0, le=SECONDS_A_DAY)
 
 
+def _quota(value: Any) -> Any:
+    return {"quota": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _short(quota: Quota, write: SerializerFunctionWrapHandler) -> Any:
+    written = write(quota)
+    return quota.quota if written.keys() == {"quota"} else written
+
+
+Number = Annotated[Quota, BeforeValidator(_quota), WrapSerializer(_short)]
+"""`50` is short for `{quota: 50}`."""
+
+
 class Limits(_Rule):
-    """How much; what is absent is unlimited. `day` counts requests from midnight to midnight UTC."""
+    """How much; what is absent is unlimited. `day` counts requests from midnight to midnight UTC.
+
+    `tenant` counts the day's requests of all members of the caller's tenant, `ip` those of all callers from one address, whose
+    plans have it.
+    """
 
     burst: Burst | None = None
-    day: int | None = Field(default=None, gt=0)
-    concurrency: int | None = Field(default=None, gt=0)
+    day: Number | None = None
+    concurrency: Number | None = None
+    tenant: Number | None = None
+    ip: Burst | None = None
 
     def part(self, members: int) -> "Limits":
-        """One of so many equal parts of each, rounded down; at least 1."""
+        """One of so many equal parts of each of the caller's own, rounded down; at least 1."""
+        own = {"burst": self.burst, "day": self.day, "concurrency": self.concurrency}
+        return self.model_copy(update={name: rule.part(members) for name, rule in own.items() if rule is not None})
 
-        def one(whole: int) -> int:
-            return max(1, whole // max(1, members))
 
-        return Limits(
-            burst=Burst(quota=one(self.burst.quota), window_s=self.burst.window_s) if self.burst is not None else None,
-            day=one(self.day) if self.day is not None else None,
-            concurrency=one(self.concurrency) if self.concurrency is not None else None,
-        )
+class Guard(Burst):
+    """What one address may try: `quota` in a window, of which `window_s / quota` seconds give back one.
+
+    Beyond that each further try makes the next one wait, 1 s, 2 s, 4 s … up to `longest_s`, a temporary block; `forget_s` without
+    one forgets the waits.
+    """
+
+    quota: int = Field(default=30, gt=0, le=10_000)
+    window_s: int = Field(default=60, gt=0, le=SECONDS_A_DAY)
+    longest_s: int = Field(default=300, gt=0, le=SECONDS_A_DAY)
+    forget_s: int = Field(default=3600, gt=0, le=SECONDS_A_DAY)
+    outage: Outage = "closed"
+
+    @model_validator(mode="after")
+    def _is_never_shared(self) -> Self:
+        if self.outage == "local-share":
+            raise ValueError("outage of an auth rule is closed or open: what an address has tried is not known without the store")
+        return self
+
+
+class AuthRules(_Rule):
+    """By the client's address: failed logins, registrations, and mails for forgotten passwords."""
+
+    failed_logins: Guard = Guard()
+    registrations: Guard = Guard()
+    mails: Guard = Guard()
 
 
 class Entitlements(_Rule):
@@ -138,6 +213,7 @@ class PlanBook(_Rule):
     anonymous_ip: Burst
     tiers: dict[str, Plan] = Field(min_length=1, max_length=_MOST_TIERS)
     overrides: dict[str, Override] = Field(default_factory=dict, max_length=MOST_OVERRIDES)
+    auth: AuthRules = AuthRules()
 
     @model_validator(mode="after")
     def _tiers_are_named(self) -> Self:

@@ -8,11 +8,13 @@ What the tier allows is for some tenants another, for a while or for good: their
 """
 
 from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from shared.limits.plans import Plan, PlanBook
 from shared.principal import Principal
 
-__all__ = ["plan_for", "subject_of"]
+__all__ = ["address_of", "plan_for", "subject_of"]
 
 
 def subject_of(principal: Principal) -> str:
@@ -29,3 +31,13 @@ def plan_for(principal: Principal, book: PlanBook, now: datetime) -> Plan | None
     if plan is None or principal.quota != "split" or principal.members is None:
         return plan
     return plan.model_copy(update={"limits": plan.limits.part(principal.members)})
+
+
+@lru_cache(10_000)
+def address_of(client_ip: str) -> str:
+    """Who is counted as one client: an IPv4 address, an IPv6 address's /64, in which each device has as many as it likes."""
+    try:
+        address = ip_address(client_ip.partition("%")[0])
+    except ValueError:
+        return client_ip
+    return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)

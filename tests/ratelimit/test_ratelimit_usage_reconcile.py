@@ -11,10 +11,14 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
 
 from kalpi_local.servers import Valkey
+from ratelimit_service.adapters.day_counters import DayCounters
 from ratelimit_service.adapters.plans import FilePlans
+from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.cli.usage import app
 from ratelimit_service.domain.reconciling import Counted, reconcile
+from ratelimit_service.domain.refilling import Refill
 from shared.clock import system_clock
+from shared.errors import Unavailable
 from shared.limits.book import PLANS_KEY
 from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import parse_plans
@@ -123,3 +127,45 @@ def test_every_subject_is_told_of_once_and_the_sums_are_those_of_the_differences
         assert not (one.counter is not None and 0 <= one.by <= one.leased)
         assert one.by == unexplained.get(one.subject, counters.get(one.subject, 0))
     assert report.over - report.under == sum(one.by for one in report.differences)
+
+
+# ----- a store that was emptied
+
+
+class Raising:
+    """At least so much, as the limiter's script does it; `away` for so many calls first."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.away = 0
+
+    async def raise_to(self, subject: str, policy: str, day: date, used: int) -> int:
+        if self.away:
+            self.away -= 1
+            raise Unavailable("away")
+        key, of = f"limits:{policy}:{subject}", (day - date(1970, 1, 1)).days
+        before = int(await self._redis.hget(key, "used") or 0)
+        await self._redis.hset(key, mapping={"day": of, "used": max(before, used)})
+        return max(before, used) - before
+
+
+async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time_it_was_emptied(
+    store: UsageStore, redis: Redis, database_url: str, valkey: Valkey
+) -> None:
+    await store.take([*ASKED, Asked(at=NOW - timedelta(days=1), user=5)])
+    raising = Raising(redis)
+    refill = Refill(PostgresUnits(store.database.begin), DayCounters(redis), raising, lambda: NOW)
+    await redis.set("limits:epoch", "first")
+    assert await refill.look() == 10
+    assert (await compare(database_url, valkey.url)).exit_code == 0, "and yesterday's is not today's"
+    await redis.hincrby(f"limits:day:{ASKED[0].subject}", "used", 5)
+    assert await refill.look() == 0
+    await redis.flushall()
+    await redis.set(PLANS_KEY, PLANS.model_dump_json())
+    await redis.set("limits:epoch", "second")
+    await redis.hset(f"limits:day:{ASKED[0].subject}", mapping={"day": (NOW.date() - date(1970, 1, 1)).days, "used": 8})
+    raising.away = 2
+    with pytest.raises(Unavailable):
+        await refill.look()
+    assert await refill.look() == 4, "what a gateway had heard of is more, and stays"
+    assert await DayCounters(redis).used(NOW.date()) == {ASKED[0].subject: 8, ASKED[-1].subject: 4}

@@ -12,6 +12,7 @@ __all__ = ["DayCounters"]
 
 _COUNTERS = "limits:day:"
 _LEASES = "limits:leases"
+_MARK = "limits:epoch"
 _CHUNK = 1000
 _EPOCH = date(1970, 1, 1)
 _OF_SUBJECTS = ("user:", "tenant:")
@@ -50,6 +51,14 @@ class DayCounters:
         except (RedisError, OSError) as error:
             raise Unavailable("the leases in Redis cannot be read") from error
         return found
+
+    async def epoch(self) -> str:
+        """The mark that gateways put into the store; empty where there is none."""
+        try:
+            mark = await self._redis.get(_MARK)
+        except (RedisError, OSError) as error:
+            raise Unavailable("the counters in Redis cannot be read") from error
+        return mark.decode() if isinstance(mark, bytes) else ""
 
     async def _keys(self) -> AsyncIterator[list[bytes]]:
         keys: list[bytes] = []

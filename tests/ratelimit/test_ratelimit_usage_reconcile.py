@@ -154,7 +154,7 @@ async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time
 ) -> None:
     await store.take([*ASKED, Asked(at=NOW - timedelta(days=1), user=5)])
     raising = Raising(redis)
-    refill = Refill(PostgresUnits(store.database.begin), DayCounters(redis), raising, lambda: NOW)
+    refill = Refill(PostgresUnits(store.database.connection), DayCounters(redis), raising, lambda: NOW)
     await redis.set("limits:epoch", "first")
     assert await refill.look() == 10
     assert (await compare(database_url, valkey.url)).exit_code == 0, "and yesterday's is not today's"

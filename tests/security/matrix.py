@@ -74,6 +74,7 @@ GET     /api/v1/auth/api-keys/{key_id}               object        keys:manage
 DELETE  /api/v1/auth/api-keys/{key_id}               object        keys:manage
 POST    /api/v1/auth/api-keys/{key_id}/rotate        object        keys:manage
 GET     /api/v1/usage                                own           any
+GET     /api/v1/usage/history                        own           any
 
 GET     /api/v1/tenant                               account       keys:manage
 PATCH   /api/v1/tenant                               manager       keys:manage
@@ -131,6 +132,11 @@ GET     /api/v1/admin/limits/changes                 platform      admin
 GET     /api/v1/admin/limits/usage                   platform      admin
 POST    /api/v1/admin/limits/{kind}/{name}/reset     platform      admin
 POST    /api/v1/check                                platform      admin
+GET     /api/v1/analytics/errors                     platform      admin
+GET     /api/v1/analytics/growth                     platform      admin
+GET     /api/v1/analytics/latency                    platform      admin
+GET     /api/v1/analytics/overview                   platform      admin
+GET     /api/v1/analytics/top                        platform      admin
 POST    /api/v1/data/import                          platform      admin
 """
 

@@ -23,7 +23,7 @@ _LENGTH = b"content-length:"
 
 @dataclass(frozen=True)
 class Latencies:
-    """Seconds, sorted. A request that was not answered counts with the time it had waited by the end."""
+    """Seconds, sorted. A request that was refused, or not answered, counts as if it had waited to the end."""
 
     taken: list[float]
     unanswered: int
@@ -51,26 +51,24 @@ class _Connection:
         self.due = due
         self.socket.sendall(request)
 
-    def answered(self) -> bool:
-        """Whether what has come now completes the answer; RuntimeError when it is not a 200."""
+    def answered(self) -> int | None:
+        """The status, when what has come now completes the answer; RuntimeError when the connection ends."""
         data = self.socket.recv(1 << 16)
         if not data:
             raise RuntimeError("the server closed a connection")
         self._received += data
         head, ended, body = self._received.partition(_ENDS)
         if not ended:
-            return False
-        if not head.startswith(b"HTTP/1.1 200 "):
-            raise RuntimeError(head[:300].decode("latin-1"))
+            return None
         length = int(head.lower().partition(_LENGTH)[2].partition(b"\r\n")[0])
         if len(body) < length:
-            return False
+            return None
         self._received = b""
-        return True
+        return int(head.split(b" ", 2)[1])
 
 
 def open_loop(address: tuple[str, int], requests: Sequence[bytes], rate: float, seconds: float) -> Latencies:
-    """RuntimeError for an answer that is not 200."""
+    """RuntimeError when a connection is closed: a server that refuses says so."""
     connections = [_Connection(address) for _ in range(CONNECTIONS)]
     try:
         return _run(connections, itertools.cycle(requests), rate, seconds)
@@ -84,6 +82,7 @@ def _run(connections: list[_Connection], requests: Iterator[bytes], rate: float,
     began = time.perf_counter()
     to_come = deque(began + number / rate for number in range(int(rate * seconds)))
     ends = began + seconds + GRACE_S
+    refused: list[float] = []
     while (to_come or busy) and (now := time.perf_counter()) < ends:
         while to_come and idle and to_come[0] <= now:
             connection = idle.pop()
@@ -93,11 +92,14 @@ def _run(connections: list[_Connection], requests: Iterator[bytes], rate: float,
         until = to_come[0] if to_come and idle else ends
         ready, _, _ = select.select(busy, (), (), max(0.0, until - time.perf_counter()))
         for connection in ready:
-            if connection.answered():
-                taken.append(time.perf_counter() - connection.due)
+            if (status := connection.answered()) is not None:
+                if status == 200:
+                    taken.append(time.perf_counter() - connection.due)
+                else:
+                    refused.append(connection.due)
                 busy.remove(connection)
                 idle.append(connection)
-    late = [ends - due for due in (*to_come, *(connection.due for connection in busy))]
+    late = [ends - due for due in (*refused, *to_come, *(connection.due for connection in busy))]
     return Latencies(sorted(taken + late), len(late))
 
 

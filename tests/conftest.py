@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from kalpi_local.servers import Servers, Valkey, embedded_servers
 from shared.ids import new_id
+from shared.scripts import ScriptConnection
 from tests.support.otlp import Receiver, receiver
 from tests.support.stack import ROOT, Stack, running_stack
 
@@ -118,3 +119,10 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield valkey.url
         finally:
             runner.run(valkey.stop())
+
+
+@pytest.fixture
+async def scripts(redis_url: str) -> AsyncIterator[ScriptConnection]:
+    """As a gateway's limiter has one."""
+    async with ScriptConnection(redis_url) as connection:
+        yield connection

@@ -1,7 +1,6 @@
 """Slots of requests at a time, as the gateway keeps them while it answers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
@@ -45,12 +44,6 @@ class SlowToRenew(Limiter):
         taken = await super().take_slot(purse, holder)
         self.renewed.set()
         return taken
-
-
-@pytest.fixture
-async def scripts(redis_url: str) -> AsyncIterator[ScriptConnection]:
-    async with ScriptConnection(redis_url) as scripts:
-        yield scripts
 
 
 async def test_a_slot_that_is_given_back_while_it_is_renewed_stays_given_back(

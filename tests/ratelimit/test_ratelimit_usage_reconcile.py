@@ -11,20 +11,25 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
 
 from kalpi_local.servers import Valkey
+from ratelimit_service.adapters.counters import RedisCounters
 from ratelimit_service.adapters.day_counters import DayCounters
 from ratelimit_service.adapters.plans import FilePlans
 from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.cli.usage import app
+from ratelimit_service.domain.model import Origin
 from ratelimit_service.domain.reconciling import Counted, reconcile
 from ratelimit_service.domain.refilling import Refill
+from ratelimit_service.domain.resetting import Resetting
+from ratelimit_service.domain.versions import Recorder
 from shared.clock import system_clock
 from shared.errors import Unavailable
+from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
 from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import parse_plans
 from shared.scripts import ScriptConnection
 from shared.store import open_store
-from tests.ratelimit.usage_world import Asked, UsageStore, usage_store
+from tests.ratelimit.usage_world import Asked, UsageStore, usage_store, user_id
 
 PLANS = parse_plans(FilePlans(None).text())
 NOW = system_clock().astimezone(UTC)
@@ -49,6 +54,12 @@ async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+async def scripts(valkey: Valkey) -> AsyncIterator[ScriptConnection]:
+    async with ScriptConnection(valkey.url) as connection:
+        yield connection
+
+
+@pytest.fixture
 async def store(database_url: str) -> AsyncIterator[UsageStore]:
     async with usage_store(database_url, NOW) as store:
         yield store
@@ -60,19 +71,20 @@ async def compare(store_url: str, redis_url: str, *more: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, ["reconcile", *more], env=environ)
 
 
-async def spend(redis_url: str, asked: list[Asked]) -> None:
+async def spend(scripts: ScriptConnection, asked: list[Asked]) -> None:
     """As a gateway does."""
-    limits = PLANS.tiers["pro"].limits
-    async with ScriptConnection(redis_url) as scripts:
-        for one in asked:
-            assert (await Limiter(scripts).decide(policies_of(limits, one.subject, day_cost=one.units))).admitted
+    limiter = Limiter(scripts)
+    for one in asked:
+        assert (await limiter.decide(policies_of(PLANS.tiers["pro"].limits, one.subject, day_cost=one.units))).admitted
 
 
 ASKED = [Asked(at=NOW, user=1, units=2)] * 3 + [Asked(at=NOW, user=2)] * 4
 
 
-async def test_what_was_counted_alike_agrees(store: UsageStore, redis: Redis, database_url: str, valkey: Valkey) -> None:
-    await spend(valkey.url, ASKED)
+async def test_what_was_counted_alike_agrees(
+    store: UsageStore, redis: Redis, scripts: ScriptConnection, database_url: str, valkey: Valkey
+) -> None:
+    await spend(scripts, ASKED)
     await store.take([*ASKED, Asked(at=NOW, user=3, tier="premium")])
     told = await compare(database_url, valkey.url)
     assert told.exit_code == 0, told.output
@@ -80,9 +92,9 @@ async def test_what_was_counted_alike_agrees(store: UsageStore, redis: Redis, da
 
 
 async def test_a_planted_difference_is_found_whichever_side_it_is_on(
-    store: UsageStore, redis: Redis, database_url: str, valkey: Valkey
+    store: UsageStore, redis: Redis, scripts: ScriptConnection, database_url: str, valkey: Valkey
 ) -> None:
-    await spend(valkey.url, ASKED)
+    await spend(scripts, ASKED)
     await store.take(ASKED, lost=(5, 9))
     key = f"limits:day:{ASKED[0].subject}"
     await redis.hincrby(key, "used", 7)
@@ -100,9 +112,11 @@ async def test_a_planted_difference_is_found_whichever_side_it_is_on(
     assert "1 subjects agree, 1 differ" in told.output, "what is leased may not be spent yet"
 
 
-async def test_each_day_is_compared_by_itself(store: UsageStore, redis: Redis, database_url: str, valkey: Valkey) -> None:
+async def test_each_day_is_compared_by_itself(
+    store: UsageStore, redis: Redis, scripts: ScriptConnection, database_url: str, valkey: Valkey
+) -> None:
     yesterday = NOW - timedelta(days=1)
-    await spend(valkey.url, ASKED)
+    await spend(scripts, ASKED)
     await store.take([*ASKED, Asked(at=yesterday, user=4)])
     assert (await compare(database_url, valkey.url)).exit_code == 0
     told = await compare(database_url, valkey.url, "--day", f"{yesterday:%Y-%m-%d}")
@@ -132,28 +146,23 @@ def test_every_subject_is_told_of_once_and_the_sums_are_those_of_the_differences
 # ----- a store that was emptied
 
 
-class Raising:
-    """At least so much, as the limiter's script does it; `away` for so many calls first."""
+class Interrupted(Limiter):
+    """`away` for so many calls first."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self.away = 0
+    away = 0
 
     async def raise_to(self, subject: str, policy: str, day: date, used: int) -> int:
         if self.away:
             self.away -= 1
             raise Unavailable("away")
-        key, of = f"limits:{policy}:{subject}", (day - date(1970, 1, 1)).days
-        before = int(await self._redis.hget(key, "used") or 0)
-        await self._redis.hset(key, mapping={"day": of, "used": max(before, used)})
-        return max(before, used) - before
+        return await super().raise_to(subject, policy, day, used)
 
 
 async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time_it_was_emptied(
-    store: UsageStore, redis: Redis, database_url: str, valkey: Valkey
+    store: UsageStore, redis: Redis, scripts: ScriptConnection, database_url: str, valkey: Valkey
 ) -> None:
     await store.take([*ASKED, Asked(at=NOW - timedelta(days=1), user=5)])
-    raising = Raising(redis)
+    raising = Interrupted(scripts)
     refill = Refill(PostgresUnits(store.database.connection), DayCounters(redis), raising, lambda: NOW)
     await redis.set("limits:epoch", "first")
     assert await refill.look() == 10
@@ -169,3 +178,17 @@ async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time
         await refill.look()
     assert await refill.look() == 4, "what a gateway had heard of is more, and stays"
     assert await DayCounters(redis).used(NOW.date()) == {ASKED[0].subject: 8, ASKED[-1].subject: 4}
+
+
+async def test_what_was_set_back_is_neither_a_difference_nor_given_again(
+    store: UsageStore, redis: Redis, scripts: ScriptConnection, database_url: str, valkey: Valkey
+) -> None:
+    await spend(scripts, ASKED)
+    await store.take(ASKED[:5])
+    resetting = Resetting(RedisCounters(redis), store.database, Recorder(lambda: NOW, new_id))
+    for user in (1, 2):
+        await resetting.reset("users", str(user_id(user)), "our mistake", Origin("an administrator", "r", None))
+    await store.take(ASKED[5:])  # what was still on its way
+    told = await compare(database_url, valkey.url)
+    assert told.exit_code == 0, told.output
+    assert await Refill(PostgresUnits(store.database.connection), DayCounters(redis), Limiter(scripts), lambda: NOW).look() == 0

@@ -29,12 +29,6 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def scripts(redis_url: str) -> AsyncIterator[ScriptConnection]:
-    async with ScriptConnection(redis_url) as scripts:
-        yield scripts
-
-
-@pytest.fixture
 def limiter(scripts: ScriptConnection) -> Limiter:
     return Limiter(scripts)
 

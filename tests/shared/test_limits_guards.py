@@ -1,7 +1,6 @@
 """What an address may try: so many at once, then ever longer waits, and what did not fail is taken back."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -39,12 +38,6 @@ class Gate:
 
     def forward(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-async def scripts(redis_url: str) -> AsyncIterator[ScriptConnection]:
-    async with ScriptConnection(redis_url) as scripts:
-        yield scripts
 
 
 @pytest.fixture

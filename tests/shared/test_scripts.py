@@ -24,12 +24,6 @@ COUNT = Script('return redis.call("INCR", KEYS[1])')
 WRONG = Script('return redis.call("INCR")')
 
 
-@pytest.fixture
-async def scripts(redis_url: str) -> AsyncIterator[ScriptConnection]:
-    async with ScriptConnection(redis_url) as scripts:
-        yield scripts
-
-
 def at(port: int, url: str, scheme: str = "redis", options: str = "") -> str:
     return f"{scheme}://:{urlsplit(url).password}@127.0.0.1:{port}/0{options}"
 

@@ -31,7 +31,7 @@ from gateway.domain.admission import Admission
 from gateway.domain.caching import AnswerCache
 from gateway.domain.callers import Callers
 from gateway.domain.origins import Origins
-from gateway.domain.requests import RequestRecord
+from gateway.domain.requests import told_each
 from gateway.domain.route_file import RouteFileError
 from gateway.domain.routing import AUTH, DATA, INDICATOR, RATELIMIT
 from gateway.domain.shedding import Shedding
@@ -58,7 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load_settings(Settings)
     shell = Shell.of(NAME, settings)
     redis = open_store(settings.redis_url.get_secret_value())
-    scripts, limiter = _limiter_of(settings, shell)
+    scripts = ScriptConnection(settings.redis_url.get_secret_value())
+    limiter = _limiter_of(scripts, shell)
     bus = EventBus(settings.nats_url.get_secret_value(), service=NAME, clock=shell.clock, new_id=new_id)
     route_file = _route_file_of(settings.routes_path, shell.metrics)
     clients = _clients_of(settings, shell)
@@ -77,12 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     cache: AnswerCache[ReadyAnswer] = AnswerCache(market, settings.cache_mb << 20, time.monotonic)
     forwarding = Forwarding(upstreams, shell.signer, settings.max_body_bytes)
     reading = Reading(cache, forwarding, common, 2 * settings.upstream_timeout_s)
-    counting = RequestMetrics(shell.metrics, cache.counts)
-
-    def record(ended: RequestRecord) -> None:
-        counting(ended)
-        requests.record(ended)
-
+    record = told_each(RequestMetrics(shell.metrics, cache.counts), requests.record)
     targets = Targets(route_file.table)
     hits = Hits(targets, callers, admission, reading, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
@@ -143,6 +139,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _limiter_of(scripts: ScriptConnection, shell: Shell) -> Limiter:
+    # as records of its leases name it
+    name = f"{socket.gethostname()}.{os.getpid()}.{new_id().hex[-8:]}"
+    return Limiter(scripts, metrics=shell.metrics, name=name, clock=shell.clock)
+
+
 def _urls_of(settings: Settings) -> dict[str, tuple[str, ...]]:
     return {
         AUTH: settings.auth_urls,
@@ -150,13 +152,6 @@ def _urls_of(settings: Settings) -> dict[str, tuple[str, ...]]:
         INDICATOR: settings.indicator_urls,
         RATELIMIT: settings.ratelimit_urls,
     }
-
-
-def _limiter_of(settings: Settings, shell: Shell) -> tuple[ScriptConnection, Limiter]:
-    scripts = ScriptConnection(settings.redis_url.get_secret_value())
-    # records of its leases tell who has them
-    name = f"{socket.gethostname()}.{os.getpid()}.{new_id().hex[-8:]}"
-    return scripts, Limiter(scripts, metrics=shell.metrics, name=name, clock=shell.clock)
 
 
 def _clients_of(settings: Settings, shell: Shell) -> dict[str, ServiceClient]:

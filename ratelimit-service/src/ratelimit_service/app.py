@@ -10,11 +10,13 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from ratelimit_service.adapters.counters import RedisCounters
+from ratelimit_service.adapters.day_counters import DayCounters
 from ratelimit_service.adapters.partitions import schedules
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.postgres import PostgresDatabase
 from ratelimit_service.adapters.usage import taking_usage
 from ratelimit_service.adapters.usage_reader import PostgresAnalytics, PostgresHistory
+from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.api import admin_limits, admin_plans, analytics, check, routes, usage_history
 from ratelimit_service.api.dependencies import Services
 from ratelimit_service.domain.auditing import Changes
@@ -22,6 +24,7 @@ from ratelimit_service.domain.control import PlanControl
 from ratelimit_service.domain.deciding import Deciding
 from ratelimit_service.domain.overriding import Overriding
 from ratelimit_service.domain.publishing import Publishing
+from ratelimit_service.domain.refilling import Refill
 from ratelimit_service.domain.resetting import Resetting
 from ratelimit_service.domain.sweeping import Sweeper
 from ratelimit_service.domain.versions import Recorder
@@ -47,6 +50,7 @@ _WRITING_S = 20.0
 _READING_S = 5.0
 _AWAY = "usage cannot be read or written now"
 _LOST_LOOK_S = 1.0
+_REFILL_LOOK_S = 0.5
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -72,6 +76,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     recorder = Recorder(clock, new_id)
     control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder, changed)
     services = _services(database, redis, limiter, plans, recorder, changed)
+    refill = Refill(PostgresUnits(reads.connection), DayCounters(redis), limiter, clock)
     sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
 
     @asynccontextmanager
@@ -84,7 +89,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
             app.state.services = services
             await control.try_look()
             await plans.start(bus)
-            works = control.run(settings.plans_look_s), sweeper.run(), _keep_finding(limiter)
+            works = (control.run(settings.plans_look_s), sweeper.run(), refill.run(_REFILL_LOOK_S), _keep_finding(limiter))
             tasks = [asyncio.create_task(work) for work in works]
             for task in tasks:
                 task.add_done_callback(log_failure)
@@ -124,7 +129,12 @@ def _control_of(
 
 
 def _services(
-    database: PostgresDatabase, redis: Redis, limiter: Limiter, plans: PlanWatcher, recorder: Recorder, changed: asyncio.Event
+    database: PostgresDatabase,
+    redis: Redis,
+    limiter: Limiter,
+    plans: PlanWatcher,
+    recorder: Recorder,
+    changed: asyncio.Event,
 ) -> Services:
     return Services(
         plans=plans,

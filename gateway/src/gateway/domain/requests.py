@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from shared.principal import Principal
 
-__all__ = ["NOBODY", "CacheUse", "Recorder", "RequestRecord", "SessionKind", "named_in", "session_kind"]
+__all__ = ["NOBODY", "CacheUse", "Recorder", "RequestRecord", "SessionKind", "named_in", "session_kind", "told_each"]
 
 NOBODY = Principal(kind="user", user_id="")
 """Who asked where that is not known."""
@@ -49,6 +49,14 @@ class RequestRecord(NamedTuple):
 
 Recorder = Callable[[RequestRecord], None]
 """Called on the event loop, once for each request; it must not wait, nor raise."""
+
+
+def told_each(*recorders: Recorder) -> Recorder:
+    def tell(record: RequestRecord) -> None:
+        for recorder in recorders:
+            recorder(record)
+
+    return tell
 
 
 def session_kind(principal: Principal) -> SessionKind:

@@ -47,7 +47,7 @@ class RedisCounters:
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
         today = seconds // SECONDS_A_DAY
-        return {f"day:{subject}": int(used) for subject, (day, used) in zip(subjects, stored, strict=True) if _is(day, today)}
+        return {subject: int(used) for subject, (day, used) in zip(subjects, stored, strict=True) if _is(day, today)}
 
     async def clear(self, subjects: Sequence[str]) -> None:
         counters = [f"limits:{kind}:{subject}" for kind, subject in product(_KINDS, subjects)]

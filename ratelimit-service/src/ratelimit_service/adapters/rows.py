@@ -1,18 +1,19 @@
 """The rows of plans, overrides and changes, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Select, delete, exists, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, RowMapping, Select, delete, exists, func, insert, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ratelimit_service.adapters.tables import change as _changes
 from ratelimit_service.adapters.tables import plan_version as _versions
 from ratelimit_service.adapters.tables import tenant_override as _overrides
+from ratelimit_service.adapters.usage_tables import usage_units as _units
 from ratelimit_service.domain.model import Change, OverrideState, PlanVersion, Source, TenantOverride
 from ratelimit_service.domain.ports import ChangeFilter
 from shared.limits.plans import Override
@@ -45,6 +46,11 @@ class PostgresRows:
             wanted.append(_changes.c.seq < before)
         statement = select(_changes).where(*wanted).order_by(_changes.c.seq.desc()).limit(limit)
         return [Change(**row) for row in (await self._connection.execute(statement)).mappings()]
+
+    async def take_back(self, day: date, units: Mapping[str, int]) -> None:
+        for subject, spent in units.items():
+            of_subject = (_units.c.day == day, _units.c.subject == subject)
+            await self._connection.execute(update(_units).where(*of_subject).values(units=_units.c.units - spent))
 
     async def revision(self) -> str | None:
         of_book = _changes.c.noun.in_(["plan", "override"])

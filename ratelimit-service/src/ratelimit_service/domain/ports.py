@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -30,6 +30,10 @@ class Rows(Protocol):
         ...
 
     async def changes(self, asked: ChangeFilter, *, before: int | None, limit: int) -> Sequence[Change]: ...
+
+    async def take_back(self, day: date, units: Mapping[str, int]) -> None:
+        """So many units, by subject, are no more counted as spent on that day; of what nothing is counted yet, nothing."""
+        ...
 
     async def revision(self) -> str | None:
         """Of the newest change of a plan or an override; None before the first."""
@@ -117,7 +121,7 @@ class Counters(Protocol):
     """Each raises Unavailable when Redis is away."""
 
     async def used(self, subjects: Sequence[str]) -> Mapping[str, int]:
-        """Today, of each day's counter that is there."""
+        """Today, by subject, of each day's counter that is there."""
         ...
 
     async def clear(self, subjects: Sequence[str]) -> None:

@@ -62,7 +62,7 @@ def reconcile(counted: Mapping[str, Counted], counters: Mapping[str, int], lease
         counter, lease = counters.get(subject), leased.get(subject, 0)
         if counter is None and not limited:
             unlimited += 1
-        elif counter is not None and units <= counter <= units + lease:
+        elif units <= (counter or 0) <= units + lease:
             equal += 1
         else:
             differences.append(Difference(subject, units, counter, lease))

@@ -21,12 +21,15 @@ class Resetting:
         """What was used of each day's quota, by its counter. InvalidInput; Unavailable while Postgres or Redis is away.
 
         The row comes first: nothing is set back that nobody knows of. What was written down, and then could not be done, is done
-        by asking again. What is being computed keeps its slots.
+        by asking again. What was counted goes as well, or a store that was emptied would be given it again. What is being
+        computed keeps its slots.
         """
         subjects = subjects_of(kind, name)
         used = await self.counters.used(subjects)
-        reset = self.recorder.change(origin, "counter", "reset", subjects[0], reason=reason, before=used)
+        told = {f"day:{subject}": units for subject, units in used.items()}
+        reset = self.recorder.change(origin, "counter", "reset", subjects[0], reason=reason, before=told)
         async with self.database.begin() as rows:
             await rows.add_change(reset)
+            await rows.take_back(reset.at.date(), used)
         await self.counters.clear(subjects)
-        return used
+        return told

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from gateway.app import create_app
-from shared.at_once import AtOnce, Peer
+from shared.at_once import AtOnce, Peer, Soon
 from shared.clock import system_clock
 from shared.events import EventBus
 from shared.ids import new_id
@@ -26,12 +26,12 @@ from tests.support.poll import until
 
 @dataclass
 class Served:
-    """A gateway on a socket; `at_once` are the answers that were given so."""
+    """A gateway on a socket; `at_once` are the answers that were given so, or by one question to the counters."""
 
     app: FastAPI
     client: httpx.AsyncClient
     path: str
-    at_once: list[AtOnce] = field(default_factory=list)
+    at_once: list[AtOnce | Soon] = field(default_factory=list)
 
     async def get(self, headers: dict[str, str], path: str = "") -> tuple[httpx.Response, bool]:
         """The answer, and whether it was given at once."""
@@ -55,8 +55,8 @@ async def served(
     app = create_app(settings_for(origin_url, redis_url, nats_url, hsts_s=600))
     answer_at_once = app.state.at_once
 
-    def watched(target: bytes, headers: Mapping[bytes, bytes], peer: Peer) -> AtOnce | None:
-        answer: AtOnce | None = answer_at_once(target, headers, peer)
+    def watched(target: bytes, headers: Mapping[bytes, bytes], peer: Peer) -> AtOnce | Soon | None:
+        answer: AtOnce | Soon | None = answer_at_once(target, headers, peer)
         if answer is not None:
             found.at_once.append(answer)
         return answer
@@ -88,6 +88,34 @@ async def test_it_is_the_answer_of_the_long_way(served: Served, origin: Origin, 
     assert (told["x-cache"], told["x-content-type-options"]) == ("HIT", "nosniff")
     assert told["strict-transport-security"] == "max-age=600; includeSubDomains"
     assert sorted(name for name, _ in quick.headers.multi_items()) == sorted(quick.headers), "no field twice"
+
+
+def without_times(told: dict[str, str]) -> dict[str, str]:
+    """The numbers of `RateLimit` change from one moment to the next."""
+    return {name: value for name, value in told.items() if name not in {"x-request-id", "ratelimit", "retry-after"}}
+
+
+async def test_who_has_no_lease_is_answered_and_refused_as_by_the_long_way(served: Served, origin: Origin) -> None:
+    other, _ = origin.new_person("many")
+    await served.kept(other)
+    headers, _ = origin.new_person("many")
+    told: dict[tuple[int, bool], httpx.Response] = {}
+    closing = {**headers, "Connection": "close"}
+
+    async def seen_both_ways() -> bool:
+        for sent in (headers, closing):
+            answer, at_once = await served.get(sent)
+            told[answer.status_code, at_once] = answer
+        return told.keys() >= {(429, True), (429, False)}
+
+    await until(seen_both_ways, what="the end of the quota")
+    assert told.keys() >= {(200, True)}
+    quick, slow = told[429, True], told[429, False]
+    assert without_times(dict(quick.headers)) | {"connection": "close"} == without_times(dict(slow.headers))
+    assert "ratelimit" in quick.headers
+    documents = [answer.json() for answer in (quick, slow)]
+    assert [document.pop("request_id") for document in documents] == [a.headers["x-request-id"] for a in (quick, slow)]
+    assert documents[0] == documents[1]
 
 
 async def test_a_key_and_a_bearer_are_recognised_each_for_itself(served: Served, origin: Origin) -> None:

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from shared import server as server_module
-from shared.at_once import AtOnce, Peer
+from shared.at_once import AtOnce, Peer, Soon
 from shared.server import StrictProtocol
 from shared.settings import EX_CONFIG
 from tests.support.http_server import serving
@@ -209,14 +209,24 @@ async def test_a_kept_alive_connection_serves_many_requests(address: tuple[str, 
 
 
 class AtOnceApp:
-    """Answers `/at-once` so, and says of the rest by which way it came; of `/fails` nothing can be said at once."""
+    """Answers `/at-once` so, `/soon` once it is `let`, and says of the rest by which way it came; of `/fails` nothing can be said
+    at once, and `/breaks` is a mistake that is made later."""
 
     def __init__(self) -> None:
         self.state = SimpleNamespace(at_once=self.answer)
         self.asked: list[tuple[bytes, Mapping[bytes, bytes]]] = []
         self.body = b"at once"
+        self.let = asyncio.Event()
 
-    def answer(self, target: bytes, headers: Mapping[bytes, bytes], _peer: Peer) -> AtOnce | None:
+    async def later(self, body: bytes) -> AtOnce:
+        await self.let.wait()
+        if not body:
+            raise ValueError("a mistake")
+        return AtOnce(200, b"content-length: %d\r\n" % len(body), body)
+
+    def answer(self, target: bytes, headers: Mapping[bytes, bytes], _peer: Peer) -> AtOnce | Soon | None:
+        if target in {b"/soon", b"/breaks"}:
+            return self.later(b"soon" if target == b"/soon" else b"")
         self.asked.append((target, headers))
         if target == b"/fails":
             raise ValueError("a mistake")
@@ -294,6 +304,56 @@ async def test_requests_sent_together_are_answered_in_their_order(at_once: tuple
         assert (await asyncio.wait_for(reader.readuntil(b"by messages"), 10)).count(b"HTTP/1.1") == 1
     writer.write(get("/at-once"))
     assert (await asyncio.wait_for(reader.readuntil(b"at once"), 10)).count(b"HTTP/1.1") == 1
+    writer.close()
+
+
+async def test_what_stands_behind_an_answer_that_comes_soon_waits_for_it(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:
+    app, address = at_once
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"".join(map(get, ["/at-once", "/soon", "/at-once", "/soon", "/other"])))
+    assert (await asyncio.wait_for(reader.readuntil(b"at once"), 10)).count(b"HTTP/1.1") == 1
+    app.let.set()
+    assert (await asyncio.wait_for(reader.readuntil(b"soon"), 10)).count(b"HTTP/1.1") == 1
+    for _ in range(3):
+        assert (await asyncio.wait_for(reader.readuntil(b"by messages"), 10)).count(b"HTTP/1.1") == 1
+    writer.write(get("/soon"))
+    assert (await asyncio.wait_for(reader.readuntil(b"soon"), 10)).count(b"HTTP/1.1") == 1
+    writer.close()
+
+
+async def test_an_answer_that_was_to_come_soon_and_does_not_is_a_problem(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:
+    app, address = at_once
+    app.let.set()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(get("/breaks"))
+    received = await asyncio.wait_for(reader.read(), 10)
+    assert received.startswith(b"HTTP/1.1 500 ")
+    assert b"urn:kalpi:problem:internal" in received
+    writer.close()
+
+
+async def test_who_goes_away_before_an_answer_that_comes_soon_is_no_trouble(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:
+    app, address = at_once
+    for _ in range(3):
+        _reader, writer = await asyncio.open_connection(*address)
+        writer.write(get("/soon") * 2)
+        await writer.drain()
+        writer.transport.abort()
+    app.let.set()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(get("/soon"))
+    assert (await asyncio.wait_for(reader.readuntil(b"soon"), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_what_is_no_http_behind_an_answer_that_comes_soon_is_refused_in_its_place(
+    at_once: tuple[AtOnceApp, tuple[str, int]],
+) -> None:
+    app, address = at_once
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(get("/soon") + b"nonsense\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+    app.let.set()
     writer.close()
 
 

@@ -80,7 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     reading = Reading(cache, forwarding, common, 2 * settings.upstream_timeout_s)
     record = told_each(RequestMetrics(shell.metrics, cache.counts), requests.record)
     targets = Targets(route_file.table)
-    hits = Hits(targets, callers, admission, reading, settings.trusted_proxies, record, shell.clock)
+    hits = Hits(targets, callers, admission, reading, common, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
         Edge,
         name=NAME,

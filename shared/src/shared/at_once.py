@@ -3,10 +3,10 @@
 An application that can sets `app.state.at_once`; the server asks it of each plain GET before it goes the way of ASGI.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, NamedTuple
 
-__all__ = ["AnswerAtOnce", "AtOnce", "Fields", "Peer", "lines_of"]
+__all__ = ["AnswerAtOnce", "AtOnce", "Fields", "Peer", "Soon", "lines_of"]
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields as they came, names in lower case."""
@@ -21,7 +21,10 @@ class AtOnce(NamedTuple):
     body: bytes
 
 
-AnswerAtOnce = Callable[[bytes, Mapping[bytes, bytes], Peer], AtOnce | None]
+Soon = Coroutine[Any, Any, AtOnce]
+"""An answer that somebody else is asked about first. It must not raise."""
+
+AnswerAtOnce = Callable[[bytes, Mapping[bytes, bytes], Peer], AtOnce | Soon | None]
 """Of the target as it was sent, the header fields, each of which came once, and who connected; None for what goes the way of
 ASGI."""
 

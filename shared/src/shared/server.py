@@ -5,6 +5,7 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from shared.at_once import AnswerAtOnce, AtOnce, Fields, lines_of
+from shared.at_once import AnswerAtOnce, AtOnce, Fields, Soon, lines_of
 from shared.context import sane_request_id
 from shared.framing import METHODS, Fault, fault_of
 from shared.health import Readiness
@@ -42,6 +43,17 @@ _MUCH_AROUND = Fault(400, "chunks", "the body says more of its chunks than is in
 _NOT_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """Fields of a request that more is to come of."""
 _log = get_logger("server")
+
+
+class _Promise:
+    """An answer that comes soon, in the place of uvicorn's cycle: whatever the connection brings meanwhile waits behind it."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete", "response_started")
+    message_event = asyncio.Event()
+
+    def __init__(self) -> None:
+        self.disconnected = self.response_started = self.response_complete = False
+        self.keep_alive = True
 
 
 class StrictProtocol(HttpToolsProtocol):
@@ -150,7 +162,11 @@ class StrictProtocol(HttpToolsProtocol):
         if self._at_once is not None and method == b"GET" and version == "1.1":
             answer = self._answer_at_once(self._at_once)
             if answer is not None:
-                self._write(answer)
+                self._answered = True
+                if isinstance(answer, AtOnce):
+                    self._write(answer)
+                else:
+                    self._await(answer)
                 return
         self._go_on()
         if upgrades or self.stopping:
@@ -194,7 +210,7 @@ class StrictProtocol(HttpToolsProtocol):
         if not self._answered:
             super().on_message_complete()
 
-    def _answer_at_once(self, ask: AnswerAtOnce) -> AtOnce | None:
+    def _answer_at_once(self, ask: AnswerAtOnce) -> AtOnce | Soon | None:
         """None for what goes the way of ASGI: what must wait its turn, or for the client to read, and what is no plain GET."""
         if self.stopping or self.flow.write_paused or self._is_answering() or not self.parser.should_keep_alive():
             return None
@@ -207,8 +223,33 @@ class StrictProtocol(HttpToolsProtocol):
             _log.exception("not answered at once")
             return None
 
+    def _await(self, soon: Soon) -> None:
+        cycle: Any = _Promise()
+        self.cycle = cycle
+        task: asyncio.Task[Any] = self.loop.create_task(soon)
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._keep_promise, cycle))
+
+    def _keep_promise(self, promise: _Promise, task: "asyncio.Task[AtOnce]") -> None:
+        self.tasks.discard(task)
+        promise.response_complete = True
+        if promise.disconnected or self.transport.is_closing():
+            return
+        if task.cancelled() or task.exception() is not None:
+            _log.error("not answered soon", exc_info=None if task.cancelled() else task.exception())
+            self.transport.write(self._refusal(500, "an unexpected error; it has been logged", slug="internal"))
+            self.transport.close()
+        elif promise.keep_alive and not self.stopping:
+            self._write(task.result())
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+        else:
+            answer = task.result()
+            self._write(answer._replace(lines=answer.lines + b"connection: close\r\n"))
+            self.transport.close()
+
     def _write(self, answer: AtOnce) -> None:
-        self._answered = True
         state = self.server_state
         if state.default_headers is not self._default_headers:
             self._default_headers = state.default_headers
@@ -303,7 +344,7 @@ class StrictProtocol(HttpToolsProtocol):
         newest: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out
         return newest is not None and not newest.response_complete
 
-    def _refusal(self, status: int, detail: str) -> bytes:
+    def _refusal(self, status: int, detail: str, slug: str = "") -> bytes:
         """The whole answer; between two messages, what is known of the last one is not about what came after it."""
         headers = self.headers if self._in_message else []
         target = self.url.partition(b"?")[0] if self._in_message else b""
@@ -311,7 +352,7 @@ class StrictProtocol(HttpToolsProtocol):
         request_id = sane_request_id(dict(headers).get(b"x-request-id"))
         _log.info("refused", status=status, detail=detail, request_id=request_id)
         title = HTTPStatus(status).phrase
-        slug = title.lower().replace(" ", "-")
+        slug = slug or title.lower().replace(" ", "-")
         body = problem_body(status, slug, title, detail, instance=instance, members={"request_id": request_id})
         fields = [
             *self.server_state.default_headers,

@@ -19,6 +19,7 @@ from gateway.api.asked import Targets
 from gateway.api.exchange import Exchange
 from gateway.api.forwarding import Forwarding
 from gateway.api.reading import Reading
+from gateway.api.telling import log_request
 from gateway.domain.addresses import Network
 from gateway.domain.admission import Admission
 from gateway.domain.bodies import SMALL, BodyRoom, HeldBody
@@ -43,7 +44,6 @@ from shared.telemetry import Telemetry, extract_context
 __all__ = ["Edge"]
 
 _log = get_logger("edge")
-_requests = get_logger("request")
 
 
 class Edge:
@@ -108,15 +108,8 @@ class Edge:
 
     def _log(self, exchange: Exchange, seconds: float) -> None:
         """A line for each request but for hits, of which there are too many: their record says as much."""
-        is_quiet = exchange.cache == "hit" and exchange.status < 400 and not self._log_hits
-        level = _requests.debug if is_quiet else _requests.info
-        level(
-            "request",
-            method=exchange.scope["method"],
-            path=exchange.path,
-            status=exchange.status,
-            ms=round(seconds * 1000, 2),
-        )
+        quiet = exchange.cache == "hit" and exchange.status < 400 and not self._log_hits
+        log_request(exchange.scope["method"], exchange.path, exchange.status, seconds, quiet=quiet)
 
     def _dressed(self, send: Send) -> Send:
         async def dressed(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Answers from the cache to callers who are known and need not wait for the counters: one synchronous pass, nothing awaited.
+"""Answers from the cache to callers who are known: one synchronous pass, or for who has no lease one question to the counters.
 
 It gives what the long way (`gateway.api.edge`) would give, for the plain case alone. Whatever is not plain, or is not settled
 here, is left to the long way before anything was spent: None.
@@ -7,24 +7,28 @@ here, is left to the long way before anything was spent: None.
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from gateway.api.answers import Given
+from gateway.api.answers import CommonFields, Given
 from gateway.api.asked import Asked, Targets
 from gateway.api.reading import Reading
+from gateway.api.telling import log_request
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.admission import Admission
 from gateway.domain.callers import Callers
-from gateway.domain.errors import OverLimit
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
-from gateway.domain.requests import Recorder, RequestRecord, session_kind
-from shared.at_once import AtOnce, Peer, lines_of
+from gateway.domain.requests import CacheUse, Recorder, RequestRecord, session_kind
+from shared.at_once import AtOnce, Peer, Soon, lines_of
 from shared.clock import Clock
-from shared.context import sane_request_id
-from shared.errors import Forbidden, Unavailable
+from shared.context import REQUEST_ID, sane_request_id
+from shared.errors import Forbidden, KalpiError, Unavailable
 from shared.limits.fields import ratelimit_fields
+from shared.limits.limiter import Decision
+from shared.limits.plans import Plan
 from shared.limits.sharing import subject_of
 from shared.principal import Principal
+from shared.problems import problem_response
 
 __all__ = ["Hits"]
 
@@ -40,6 +44,7 @@ class Hits:
         callers: Callers,
         admission: Admission,
         reading: Reading,
+        common: CommonFields,
         trusted_proxies: Sequence[Network],
         record: Recorder,
         clock: Clock,
@@ -49,17 +54,16 @@ class Hits:
         self._admission = admission
         self._cache = reading.cache
         self._views = reading.views
+        self._common = common
         self._trusted_proxies = trusted_proxies
         self._record = record
         self._clock = clock
 
-    def answer(self, target: bytes, sent: Mapping[bytes, bytes], peer: Peer) -> AtOnce | None:
+    def answer(self, target: bytes, sent: Mapping[bytes, bytes], peer: Peer) -> AtOnce | Soon | None:
         """To a GET for `target`, path and query as they were sent, with these header fields; their names in lower case."""
         began = time.perf_counter()
-        if b"origin" in sent:
-            return None
         path, _, query = target.partition(b"?")
-        asked = self._targets.asked(path, query, sent.get(b"accept", b""))
+        asked = self._targets.asked(path, query, sent.get(b"accept", b"")) if b"origin" not in sent else None
         if asked is None or asked.route.access != "data" or asked.is_free:
             return None
         now = self._clock()
@@ -71,23 +75,48 @@ class Hits:
             client_ip = client_address(peer[0] if peer else "", sent.get(b"x-forwarded-for"), self._trusted_proxies)
             check_permission(caller, client_ip, asked.route.scope)
             plan = self._admission.plan_of(principal)
-            kept = self._cache.find(asked.key + self._views.key(principal.tier, plan.entitlements))
-            decision = self._admission.spend_now(principal, plan, client_ip=client_ip) if kept is not None else None
-        except (Forbidden, OverLimit, Unavailable):
+        except (Forbidden, Unavailable):
             return None  # the long way says it in full
-        if kept is None or decision is None:
+        kept = self._cache.find(asked.key + self._views.key(principal.tier, plan.entitlements))
+        if kept is None:
             return None
         given = kept.for_client(sent.get(b"if-none-match"))
-        request_id = sane_request_id(sent.get(b"x-request-id"))
+        hit = _Hit(path, asked, principal, given, sane_request_id(sent.get(b"x-request-id")), now, began)
+        try:
+            decision = self._admission.spend_now(principal, plan, client_ip=client_ip)
+        except KalpiError as error:
+            return self._refused(hit, error)
+        return self._given(hit, decision) if decision is not None else self._paid(hit, plan, client_ip)
+
+    async def _paid(self, hit: "_Hit", plan: Plan, client_ip: str) -> AtOnce:
+        try:
+            decision = await self._admission.spend(hit.caller, plan, client_ip=client_ip)
+        except KalpiError as error:
+            return self._refused(hit, error)
+        return self._given(hit, decision)
+
+    def _given(self, hit: "_Hit", decision: Decision) -> AtOnce:
+        given = hit.given
         lines = b"%b%b%bx-request-id: %b\r\n" % (
             given.lines,
             _IS_HIT,
             lines_of(ratelimit_fields(decision)),
-            request_id.encode("ascii"),
+            hit.request_id.encode("ascii"),
         )
-        latency_us = int((time.perf_counter() - began) * 1_000_000)
-        self._record(_record_of(asked, principal, now, given, latency_us, request_id))
+        self._record(hit.record(given.status, "hit", 1, len(given.body)))
         return AtOnce(given.status, lines, given.body)
+
+    def _refused(self, hit: "_Hit", error: KalpiError) -> AtOnce:
+        token = REQUEST_ID.set(hit.request_id)
+        try:
+            problem = problem_response(error, hit.path)
+            record = hit.record(error.status, "none", 0, len(problem.body))
+            log_request("GET", hit.path, error.status, record.latency_us / 1_000_000)
+        finally:
+            REQUEST_ID.reset(token)
+        fields = [*self._common.complete(problem.raw_headers), (b"x-request-id", hit.request_id.encode("ascii"))]
+        self._record(record)
+        return AtOnce(error.status, lines_of(fields), bytes(problem.body))
 
     def _recognised(self, sent: Mapping[bytes, bytes], now: datetime) -> Resolved | None:
         key, bearer = sent.get(b"x-api-key"), sent.get(b"authorization")
@@ -98,24 +127,40 @@ class Hits:
         return None
 
 
-def _record_of(asked: Asked, caller: Principal, at: datetime, given: Given, latency_us: int, request_id: str) -> RequestRecord:
-    # by place: by name it would take twice as long
-    return RequestRecord(
-        at,
-        caller.tenant_id,
-        caller.user_id,
-        caller.key_id or "",
-        session_kind(caller),
-        caller.tier,
-        "GET",
-        asked.route.path,
-        asked.indicator,
-        asked.symbol,
-        given.status,
-        latency_us,
-        "hit",
-        1,
-        subject_of(caller),
-        len(given.body),
-        request_id,
-    )
+class _Hit(NamedTuple):
+    """A request whose answer is kept; `target` is its path, `began` is on the clock of `time.perf_counter`."""
+
+    target: bytes
+    asked: Asked
+    caller: Principal
+    given: Given
+    request_id: str
+    at: datetime
+    began: float
+
+    @property
+    def path(self) -> str:
+        return self.target.decode("ascii")
+
+    def record(self, status: int, cache: CacheUse, units: int, bytes_out: int) -> RequestRecord:
+        # by place: by name it would take twice as long
+        asked, caller = self.asked, self.caller
+        return RequestRecord(
+            self.at,
+            caller.tenant_id,
+            caller.user_id,
+            caller.key_id or "",
+            session_kind(caller),
+            caller.tier,
+            "GET",
+            asked.route.path,
+            asked.indicator,
+            asked.symbol,
+            status,
+            int((time.perf_counter() - self.began) * 1_000_000),
+            cache,
+            units,
+            subject_of(caller) if units else "",
+            bytes_out,
+            self.request_id,
+        )

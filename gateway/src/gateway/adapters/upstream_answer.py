@@ -1,17 +1,14 @@
 """What a service answers, as it comes."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 
-import aiohttp
-
+from gateway.adapters.http1.answer import Answer
 from gateway.domain.patience import Patience
 from shared.errors import Unavailable
 
 __all__ = ["BrokenAnswer", "UpstreamAnswer"]
 
-_CHUNK = 64 * 1024
 # RFC 9110, section 7.6.1, and what this hop says for itself
 _DROPPED = frozenset(
     {
@@ -36,17 +33,19 @@ class BrokenAnswer(Exception):
 class UpstreamAnswer:
     """Status and headers have come; the body is read once, whole or in pieces. `broken`: it was not to be had whole."""
 
-    def __init__(self, service: str, response: aiohttp.ClientResponse, patience: Patience) -> None:
+    __slots__ = ("_answer", "_patience", "_service", "broken", "headers", "status")
+
+    def __init__(self, service: str, answer: Answer, patience: Patience) -> None:
         self._service = service
-        self._response = response
+        self._answer = answer
         self._patience = patience
-        self.status = response.status
-        self.headers = _for_the_client(response.raw_headers)
+        self.status = answer.status
+        self.headers = _for_the_client(answer.fields)
         self.broken = False
 
     def release(self) -> None:
         """A body that was not read to its end takes its connection with it."""
-        self._response.release()
+        self._answer.release()
 
     def header(self, name: bytes) -> bytes | None:
         return next((value for key, value in self.headers if key == name), None)
@@ -60,35 +59,28 @@ class UpstreamAnswer:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes; BrokenAnswer when it ends too early, or comes too slowly."""
-        content = self._response.content
-        try:
-            while True:
-                piece = content.read_nowait(_CHUNK)
-                if not piece:
-                    if content.at_eof():
-                        return
-                    piece = await self._next(content)
-                if piece:
-                    yield piece
-        except (aiohttp.ClientError, TimeoutError) as error:
-            self.broken = True
-            raise BrokenAnswer(f"{self._service}: {type(error).__name__}") from error
-
-    async def _next(self, content: aiohttp.StreamReader) -> bytes:
-        asked_at = time.monotonic()
-        async with asyncio.timeout(self._patience.left_s):
-            piece = await content.read(_CHUNK)
-        self._patience.came(len(piece), time.monotonic() - asked_at)
-        return piece
+        answer, patience = self._answer, self._patience
+        while True:
+            piece = answer.take()
+            if piece:
+                yield piece
+            elif answer.is_whole:
+                return
+            elif answer.failure is not None:
+                self.broken = True
+                raise BrokenAnswer(f"{self._service}: {answer.failure}")
+            else:
+                asked_at = time.monotonic()
+                await answer.more(patience.left_s)
+                patience.came(answer.held, time.monotonic() - asked_at)
 
 
-def _for_the_client(raw: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    """All fields but those of this hop, and those that Connection names as such; in lower case."""
+def _for_the_client(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    """All fields but those of this hop, and those that Connection names as such."""
     kept, named = [], set[bytes]()
-    for name, value in raw:
-        lower = name.lower()
-        if lower not in _DROPPED:
-            kept.append((lower, value))
-        elif lower == b"connection":
-            named.update(word.strip().lower() for word in value.split(b","))
+    for field in fields:
+        if field[0] not in _DROPPED:
+            kept.append(field)
+        elif field[0] == b"connection":
+            named.update(word.strip().lower() for word in field[1].split(b","))
     return tuple(field for field in kept if field[0] not in named) if named else tuple(kept)

@@ -1,38 +1,35 @@
-"""HTTP to one instance of a service: pooled connections of aiohttp, a deadline for the head of the answer, three ways to fail."""
+"""HTTP to one instance of a service: pooled connections, a deadline for the head of the answer, three ways to fail."""
 
 import asyncio
-import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-import aiohttp
-from yarl import URL
-
+from gateway.adapters.http1.answer import Answer
+from gateway.adapters.http1.connection import Connection
+from gateway.adapters.http1.pool import NotReached, Pool
+from gateway.adapters.http1.requests import Origin
+from gateway.adapters.http1.upload import Upload, in_pieces
 from gateway.domain.shedding import Share
-from shared.errors import KalpiError
 
 __all__ = ["NoAnswer", "NotReached", "Outgoing", "UpstreamClient"]
 
-_CHUNK = 64 * 1024
-_MALFORMED = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
+_AT_ONCE = 64 * 1024
+"""A longer body goes in pieces: as one it would keep the others waiting."""
 
 
 class NoAnswer(Exception):
     """The instance has, or may have, seen the request. The words are a label of a metric."""
 
 
-class NotReached(Exception):
-    """No connection: the instance has seen nothing of the request. The same kind of words."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """`target` is path and query as they were sent; `headers` all that goes with them but the trace and the deadline; `share` is
-    on whose account it takes room.
+    """`target` is path and query as they were sent; `headers` all that goes with them but the trace, the deadline and what says
+    where the request ends; `share` is on whose account it takes room.
 
-    A body that comes in pieces is sent once; `timeout_s` replaces the usual wait for its answer.
+    A body that comes in pieces is sent once, as `length` bytes, or in chunks where that is None; `timeout_s` replaces the usual
+    wait for its answer.
     """
 
     method: str
@@ -41,101 +38,64 @@ class Outgoing:
     body: bytes | AsyncIterator[bytes] = field(repr=False)
     share: Share
     timeout_s: float | None = None
+    length: int | None = None
 
 
 class UpstreamClient:
-    """`connections` at most to each instance; whoever finds them all in use waits, within its own deadline."""
+    """`connections` at most to each of `urls`; whoever finds them all in use waits, within its own deadline."""
 
-    def __init__(self, *, connections: int, connect_s: float) -> None:
-        self._connections = connections
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+    def __init__(self, urls: Iterable[str], *, connections: int, connect_s: float) -> None:
+        self._pools = {url: Pool(Origin.of(url), most=connections, connect_s=connect_s) for url in urls}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=self._connections),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-            timeout=self._timeout,
-        )
-        # it would send what was not answered once more by itself, uncounted; its own test client has no other way either
-        self._session._retry_connection = False  # noqa: SLF001
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._session.close()
+        for pool in self._pools.values():
+            pool.close()
 
-    async def ask(self, url: str, request: Outgoing, headers: Mapping[str, str], wait_s: float) -> aiohttp.ClientResponse:
+    async def ask(self, url: str, request: Outgoing, headers: Mapping[str, str], wait_s: float) -> Answer:
         """The head of the answer, within `wait_s` from now on; of an upload, from its last byte on.
 
         NotReached; NoAnswer; as the client fails to send its upload (KalpiError).
         """
-        limit = asyncio.timeout(wait_s)
-        upload = None if isinstance(request.body, bytes) else _Upload(request.body, limit, wait_s)
+        pool, body = self._pools[url], request.body
+        length = len(body) if isinstance(body, bytes) else request.length
+        header = pool.origin.header(request.method, request.target, headers, length)
+        connection = pool.take_idle()
+        if connection is None:
+            loop = asyncio.get_running_loop()
+            ends_at = loop.time() + wait_s
+            connection = await _taken(pool, wait_s)
+            wait_s = max(0.0, ends_at - loop.time()) if isinstance(body, bytes) else wait_s
+        if isinstance(body, bytes) and len(body) <= _AT_ONCE:
+            answer = connection.ask(request.method, header + body, wait_s, is_all=True)
+            upload = None
+        else:
+            answer = connection.ask(request.method, header, wait_s, is_all=False)
+            pieces, is_timed = (in_pieces(body), False) if isinstance(body, bytes) else (body, True)
+            upload = Upload(connection, answer, pieces, length, wait_s if is_timed else None)
         try:
-            async with limit:
-                response = await self._session.request(
-                    request.method,
-                    URL(url + request.target, encoded=True),
-                    headers=headers,
-                    data=upload.pieces() if upload is not None else _whole(request.body),
-                    allow_redirects=False,
-                )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotReached("refused") from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            if upload is not None and upload.failure is not None:
-                raise upload.failure from None
-            raise NoAnswer(_kind(error)) from error
-        finally:
-            if upload is not None:
-                upload.answered()
-        if response.status < 200:  # nothing was upgraded here
-            response.close()
-            raise NoAnswer("malformed")
-        return response
-
-
-class _Upload:
-    """A body on its way from the client to the service, whose time runs while it takes a piece, not while one is coming."""
-
-    def __init__(self, body: AsyncIterator[bytes], limit: asyncio.Timeout, wait_s: float) -> None:
-        self._body = body
-        self._limit = limit
-        self._wait_s = wait_s
-        self._answered = False
-        self.failure: KalpiError | None = None
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        try:
-            self._give(None)
-            async for piece in self._body:
-                self._give(self._wait_s)
-                yield piece
-                self._give(None)
-            self._give(self._wait_s)
-        except KalpiError as error:
-            self.failure = error
+            await answer.head()
+        except BaseException:  # nobody wants it any more
+            answer.release()
             raise
-
-    def answered(self) -> None:
-        """Some are before they have come whole, and then there is no limit left to move."""
-        self._answered = True
-
-    def _give(self, wait_s: float | None) -> None:
-        if not (self._answered or self._limit.expired()):
-            self._limit.reschedule(None if wait_s is None else asyncio.get_running_loop().time() + wait_s)
+        if answer.failure is not None:
+            _give_up(pool, connection, answer, upload)
+        return answer
 
 
-def _whole(body: bytes | AsyncIterator[bytes]) -> bytes | io.BytesIO | None:
-    assert isinstance(body, bytes)  # noqa: S101 - no upload
-    if len(body) > _CHUNK:
-        return io.BytesIO(body)  # sent piece by piece: as one it would keep the others waiting
-    return body or None
+async def _taken(pool: Pool, wait_s: float) -> Connection:
+    try:
+        async with asyncio.timeout(wait_s):
+            return await pool.take()
+    except TimeoutError as error:
+        raise NoAnswer("timeout") from error
 
 
-def _kind(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    return "malformed" if isinstance(error, _MALFORMED) else "reset"
+def _give_up(pool: Pool, connection: Connection, answer: Answer, upload: Upload | None) -> None:
+    if upload is not None and upload.failure is not None:
+        raise upload.failure
+    if answer.failure == "reset" and connection.was_used:
+        pool.close_idle()  # the others may be as stale as this one was: what is sent again is sent by a new one
+    raise NoAnswer(answer.failure)

@@ -7,9 +7,9 @@ from math import ceil
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from gateway.adapters.http1.answer import Answer
 from gateway.adapters.upstream_answer import BrokenAnswer, UpstreamAnswer
 from gateway.adapters.upstream_client import NoAnswer, NotReached, Outgoing, UpstreamClient
 from gateway.adapters.upstream_metrics import UpstreamMetrics
@@ -59,7 +59,8 @@ class Upstreams:
             name: _Service(name, Instances(instances, rules), RetryBudget(ratio=_RETRIED)) for name, instances in urls.items()
         }
         # half of the time, so that another instance can still be asked
-        self._client = UpstreamClient(connections=connections, connect_s=timeout_s / 2)
+        every = {url for instances in urls.values() for url in instances}
+        self._client = UpstreamClient(every, connections=connections, connect_s=timeout_s / 2)
         self._tracer = telemetry.tracer
         self._metrics = UpstreamMetrics(metrics, {name: one.instances for name, one in self._services.items()}, clock)
         self.shedding = shedding
@@ -96,8 +97,8 @@ class Upstreams:
         while instance is not None:
             tried.append(instance)
             try:
-                call, response = await self._ask(service.name, instance, request, headers, ends_at)
-                return call, UpstreamAnswer(service.name, response, Patience(wait_s))
+                call, answer = await self._ask(service.name, instance, request, headers, ends_at)
+                return call, UpstreamAnswer(service.name, answer, Patience(wait_s))
             except NotReached:
                 instance = self._next(service, tried, ends_at)
             except NoAnswer as error:
@@ -116,7 +117,7 @@ class Upstreams:
 
     async def _ask(
         self, service: str, instance: Instance, request: Outgoing, headers: dict[str, str], ends_at: float
-    ) -> tuple[Call, aiohttp.ClientResponse]:
+    ) -> tuple[Call, Answer]:
         now = self._clock()
         if isinstance(request.body, bytes):
             headers[DEADLINE] = str(int(1000 * (ends_at - now)))

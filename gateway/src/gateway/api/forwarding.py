@@ -39,8 +39,8 @@ class Forwarding:
             body = await self.body(route, exchange, held)
             return self.bodied(route, exchange, body, principal, entitlements)
         length, pieces = exchange.upload(route.upload_bytes)
-        headers = self._headers(route, exchange, principal, entitlements) | {"Content-Length": str(length)}
-        return Outgoing(exchange.method, exchange.target, headers, pieces, self._share(exchange, principal), route.timeout_s)
+        headers, share = self._headers(route, exchange, principal, entitlements), self._share(exchange, principal)
+        return Outgoing(exchange.method, exchange.target, headers, pieces, share, route.timeout_s, length)
 
     async def body(self, route: Route, exchange: Exchange, held: HeldBody) -> bytes:
         return await exchange.body(self._most(route, exchange.method), held)

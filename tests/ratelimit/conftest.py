@@ -1,13 +1,12 @@
 """ratelimit-service as an app on a migrated database of the test's own, asked by an administrator."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from pydantic import SecretStr
@@ -20,7 +19,6 @@ from ratelimit_service.app import NAME, create_app
 from ratelimit_service.domain.control import PlanControl
 from ratelimit_service.domain.publishing import Publishing
 from ratelimit_service.domain.versions import Recorder
-from ratelimit_service.migrate import migrate
 from ratelimit_service.settings import Settings
 from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
@@ -30,6 +28,7 @@ from shared.limits.book import PLANS_KEY, PlanWatcher
 from shared.limits.plans import PlanBook
 from shared.principal import HEADER, EnvelopeSigner, KeyRing
 from shared.store import open_store
+from tests.ratelimit.databases import emptied, partitioned_database
 from tests.support.asgi import running
 from tests.support.poll import until
 from tests.support.principals import PRINCIPAL_KEYS, user
@@ -87,30 +86,14 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def migrated(servers: Servers) -> str:
-    """The name of a migrated database, of which each test has a copy: that takes less time than to migrate one."""
-    name = f"ratelimit_{new_id().hex}"
-    asyncio.run(_administer(servers.database_url, f"CREATE DATABASE {name}"))
-    migrate(_url_of(servers, name))
-    return name
+def partitioned_url(servers: Servers) -> Iterator[str]:
+    with partitioned_database(servers, system_clock().date()) as url:
+        yield url
 
 
 @pytest.fixture
-async def database_url(servers: Servers, migrated: str) -> AsyncIterator[str]:
-    name = f"test_{new_id().hex}"
-    await _administer(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {migrated}")
-    yield _url_of(servers, name)
-    await _administer(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _url_of(servers: Servers, name: str) -> str:
-    return f"{servers.database_url.rpartition('/')[0]}/{name}"
-
-
-async def _administer(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
-    await connection.close()
+async def database_url(partitioned_url: str) -> str:
+    return await emptied(partitioned_url)
 
 
 @pytest.fixture

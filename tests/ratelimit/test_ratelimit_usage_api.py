@@ -1,5 +1,6 @@
 """History and analytics over HTTP: whose they are, what they add up to, as JSON and CSV, page after page."""
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -24,7 +25,8 @@ from shared.clock import system_clock
 from shared.errors import InvalidInput
 from shared.principal import Principal
 from shared.scopes import scopes_of
-from tests.ratelimit.usage_world import Asked, key_id, tenant_id, told_database, usage_store, user_id
+from tests.ratelimit.databases import partitioned_database
+from tests.ratelimit.usage_world import Asked, key_id, tenant_id, usage_store, user_id
 from tests.support.asgi import running
 from tests.support.principals import PRINCIPAL_KEYS, headers_for
 
@@ -62,7 +64,8 @@ def admin() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def told_url(servers: Servers) -> Iterator[str]:
     """Of a database that all tests here read, and none changes."""
-    with told_database(servers, tell) as url:
+    with partitioned_database(servers, TODAY.date()) as url:
+        asyncio.run(tell(url))
         yield url
 
 

@@ -1,5 +1,6 @@
 """How Postgres finds what history and analytics ask for: by the key, or in the partitions of the time that is asked for alone."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import date, timedelta
@@ -11,14 +12,16 @@ from sqlalchemy import event, text
 from kalpi_local.servers import Servers
 from ratelimit_service.adapters.usage_reader import PostgresAnalytics, PostgresHistory
 from ratelimit_service.domain.history import HistoryFilter, Window
-from tests.ratelimit.usage_world import NOON, Asked, UsageStore, key_id, tenant_id, told_database, usage_store, user_id
+from tests.ratelimit.databases import partitioned_database
+from tests.ratelimit.usage_world import NOON, Asked, UsageStore, key_id, tenant_id, usage_store, user_id
 
 TODAY = Window(NOON.date(), NOON.date())
 
 
 @pytest.fixture(scope="module")
 def told_url(servers: Servers) -> Iterator[str]:
-    with told_database(servers, tell) as url:
+    with partitioned_database(servers, NOON.date()) as url:
+        asyncio.run(tell(url))
         yield url
 
 

@@ -1,7 +1,7 @@
 """Batches on the real Postgres: each once, all or nothing, in as many statements however large; partitions come and go."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import event
 
+from kalpi_local.servers import Servers
 from ratelimit_service.adapters import usage_ledger
 from ratelimit_service.adapters.partitions import PostgresPartitions
 from ratelimit_service.adapters.postgres import PostgresDatabase
@@ -18,9 +19,16 @@ from ratelimit_service.domain.rollups import OTHER
 from ratelimit_service.migrate import migrate
 from shared.errors import Unavailable
 from shared.ids import new_id
-from tests.ratelimit.usage_world import KEPT, NOON, Asked, UsageStore, batch_id, batch_of, usage_store, user_id
+from tests.ratelimit.databases import KEPT, partitioned_database
+from tests.ratelimit.usage_world import NOON, Asked, UsageStore, batch_id, batch_of, usage_store, user_id
 
 GRAINS = ("minute", "hour", "day")
+
+
+@pytest.fixture(scope="module")
+def partitioned_url(servers: Servers) -> Iterator[str]:
+    with partitioned_database(servers, NOON.date()) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,28 +1,24 @@
 """Batches of requests as gateways send them, and what is to be found of them afterwards."""
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import text
 
-from kalpi_local.servers import Servers
-from ratelimit_service.adapters.partitions import PostgresPartitions, schedules
+from ratelimit_service.adapters.partitions import PostgresPartitions
 from ratelimit_service.adapters.postgres import PostgresDatabase
 from ratelimit_service.adapters.usage_ledger import PostgresLedger
 from ratelimit_service.domain.intake import Intake
 from ratelimit_service.domain.sampling import Sampler
-from ratelimit_service.migrate import migrate
 from shared.ids import new_id, uuid7
+from tests.ratelimit.databases import KEPT
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
-KEPT = schedules(log_days=30, minute_days=14, hour_days=100, day_days=400)
 
 
 class Asked(NamedTuple):
@@ -123,18 +119,3 @@ async def usage_store(url: str, now: datetime = NOON, **options: Any) -> AsyncIt
         store = UsageStore(database, now, **options)
         await store.partitions.keep(now.date())
         yield store
-
-
-@contextmanager
-def told_database(servers: Servers, tell: Callable[[str], Coroutine[Any, Any, None]]) -> Iterator[str]:
-    """The URL of a database that was told something once, for tests that only read it."""
-    with asyncio.Runner() as runner:
-        name = f"usage_{new_id().hex}"
-        admin = runner.run(asyncpg.connect(servers.database_url))
-        runner.run(admin.execute(f"CREATE DATABASE {name}"))
-        url = f"{servers.database_url.rpartition('/')[0]}/{name}"
-        migrate(url)
-        runner.run(tell(url))
-        yield url
-        runner.run(admin.execute(f"DROP DATABASE {name} WITH (FORCE)"))
-        runner.run(admin.close())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import MAKE_RUN, Stack, interrupt, start, wait_ready
+from tests.support.stack import MAKE_RUN, UNTRACED, Stack, interrupt, start, wait_ready
 
 PLANS = """
 anonymous_ip: {quota: 1000}
@@ -37,7 +37,8 @@ class Machine:
         if self._stack is None or self._stack.owner is None:
             plans = self._folder / "plans.yaml"
             plans.write_text(PLANS)
-            self._stack = start(self._folder, {"RATELIMIT_PLANS_PATH": str(plans), "KALPI_GATEWAY_WORKERS": "3"}, command)
+            told = {"RATELIMIT_PLANS_PATH": str(plans), "KALPI_GATEWAY_WORKERS": "3", **UNTRACED}
+            self._stack = start(self._folder, told, command)
             wait_ready(self._stack)
         return self._stack
 

@@ -3,7 +3,8 @@
     python -m tests.support.slow_origin <port> <file with the body>
 
 A path with `/slow` in it is answered a tenth of a second later, one with `/held` never; `/counts` says
-how many requests have come and how many are held, which is until whoever asked has gone.
+how many requests have come and how many are held, which is until whoever asked has gone. `/counts/<number>` says so as soon as
+that many have come.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import uvloop
@@ -71,6 +73,7 @@ class _Connection(asyncio.Protocol):
     answer = b""
     asked = 0
     held = 0
+    waiting: ClassVar[list[tuple[int, asyncio.Transport]]] = []
 
     def __init__(self) -> None:
         self._head = b""
@@ -85,11 +88,13 @@ class _Connection(asyncio.Protocol):
             return
         self._head = b""
         target = head[: head.find(b"\r")]
-        if b" /counts " in target:
-            told = json.dumps({"asked": _Connection.asked, "held": _Connection.held}).encode()
-            self._transport.write(_answer(told))
+        if b" /counts" in target:
+            self.waiting.append((int(target.split()[1].removeprefix(b"/counts").lstrip(b"/") or 0), self._transport))
+            self._tell()
             return
         _Connection.asked += 1
+        if self.waiting:
+            self._tell()
         if b"/held" in target:
             _Connection.held += 1
             self._holds = True
@@ -97,6 +102,14 @@ class _Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(_SLOW_S, self._transport.write, _Connection.answer)
         else:
             self._transport.write(_Connection.answer)
+
+    def _tell(self) -> None:
+        """Whoever waits for no more than have come."""
+        told = _answer(json.dumps({"asked": self.asked, "held": self.held}).encode())
+        for most, transport in self.waiting:
+            if most <= self.asked:
+                transport.write(told)
+        self.waiting[:] = [one for one in self.waiting if one[0] > self.asked]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the same whatever ended it
         if self._holds:

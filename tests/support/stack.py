@@ -21,6 +21,8 @@ SERVICES = ("gateway", "auth-service", "data-service", "indicator-service", "rat
 MAKE_RUN = ("make", "--no-print-directory", "run")
 KALPI_UP = (str(ROOT / ".venv/bin/kalpi"), "up")
 """What `make run` runs. make itself, interrupted, ends by that signal whatever its command's exit code was."""
+UNTRACED = {"COVERAGE_PROCESS_CONFIG": ""}
+"""For processes that answer ten thousand requests: no coverage of them, which would take as long as the answers do."""
 _READY_S = 90.0
 _STOP_S = 40.0
 

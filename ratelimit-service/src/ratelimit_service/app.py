@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     changed = asyncio.Event()
     recorder = Recorder(clock, new_id)
     control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder, changed)
-    services = _services(database, redis, limiter, plans, recorder, changed)
+    services = _services(database, reads, redis, limiter, plans, recorder, changed)
     refill = Refill(PostgresUnits(reads.connection), DayCounters(redis), limiter, clock)
     sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
 
@@ -84,8 +84,6 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
         taking = taking_usage(bus, usage, shell.metrics, shell.clock, kept=kept, log_per_s=settings.log_per_s)
         async with redis, scripts, database, usage, reads, bus, taking:
             await published.declare()
-            app.state.history = PostgresHistory(reads.connection)
-            app.state.analytics = PostgresAnalytics(reads.connection)
             app.state.services = services
             await control.try_look()
             await plans.start(bus)
@@ -130,6 +128,7 @@ def _control_of(
 
 def _services(
     database: PostgresDatabase,
+    reads: PostgresDatabase,
     redis: Redis,
     limiter: Limiter,
     plans: PlanWatcher,
@@ -143,6 +142,8 @@ def _services(
         overriding=Overriding(database, recorder, changed),
         resetting=Resetting(RedisCounters(redis), database, recorder),
         deciding=Deciding(limiter, plans, recorder.clock),
+        history=PostgresHistory(reads.connection),
+        analytics=PostgresAnalytics(reads.connection),
         changes=Changes(database),
         clock=recorder.clock,
     )

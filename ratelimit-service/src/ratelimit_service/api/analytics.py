@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from ratelimit_service.api.dependencies import Now
+from ratelimit_service.api.dependencies import Domain, Now
 from ratelimit_service.api.written import TABLE, FormatChoice, written
 from ratelimit_service.domain.analytics import Analytics, GrowthStep, LatencyBy, TopBy, TopOrder, changes, latencies, overview
 from ratelimit_service.domain.history import COUNTS, Window, window_of
@@ -134,9 +134,8 @@ class GrowthAnswer(Answer):
     data: list[GrowthRow]
 
 
-async def _analytics(request: Request) -> Analytics:
-    analytics: Analytics = request.app.state.analytics
-    return analytics
+async def _analytics(services: Domain) -> Analytics:
+    return services.analytics
 
 
 async def _window(

@@ -7,8 +7,10 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request
 
+from ratelimit_service.domain.analytics import Analytics
 from ratelimit_service.domain.auditing import Changes
 from ratelimit_service.domain.deciding import Deciding
+from ratelimit_service.domain.history import History
 from ratelimit_service.domain.model import Origin
 from ratelimit_service.domain.overriding import Overriding
 from ratelimit_service.domain.publishing import Publishing
@@ -34,6 +36,8 @@ class Services:
     overriding: Overriding
     resetting: Resetting
     deciding: Deciding
+    history: History
+    analytics: Analytics
     changes: Changes
     clock: Clock
 
@@ -52,12 +56,13 @@ async def _origin(caller: Caller) -> Origin:
     return Origin(caller.principal.user_id, current_request_id(), caller.client_ip)
 
 
-async def _now(request: Request) -> datetime:
-    clock: Clock = request.app.state.shell.clock
-    return clock()
-
-
 Domain = Annotated[Services, Depends(_services)]
+
+
+async def _now(services: Domain) -> datetime:
+    return services.clock()
+
+
 From = Annotated[Origin, Depends(_origin)]
 ADMINISTRATOR = [Depends(_a_user), require_role("admin"), require_scope(ADMIN)]
 """For routers of what only a user with the role may do, with a credential that is for it."""

@@ -4,13 +4,13 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ratelimit_service.api.cursors import decode, encode
-from ratelimit_service.api.dependencies import Now
+from ratelimit_service.api.dependencies import Domain, Now
 from ratelimit_service.api.written import TABLE, FormatChoice, written
-from ratelimit_service.domain.history import COUNTS, By, History, HistoryFilter, window_of
+from ratelimit_service.domain.history import COUNTS, By, HistoryFilter, window_of
 from ratelimit_service.domain.rollups import Grain
 from shared.days import Day
 from shared.errors import Forbidden, InvalidInput
@@ -55,16 +55,11 @@ class HistoryPage(BaseModel):
     next_cursor: str | None
 
 
-async def _history(request: Request) -> History:
-    history: History = request.app.state.history
-    return history
-
-
 @router.get("/history", response_model=HistoryPage, responses=TABLE, summary="What you have used, by day and endpoint")
 async def history(
     request: Request,
     caller: Caller,
-    history: Annotated[History, Depends(_history)],
+    services: Domain,
     now: Now,
     *,
     of: Annotated[Literal["me", "tenant"], Query(description="`tenant`, for its owners and admins: all its members")] = "me",
@@ -86,7 +81,7 @@ async def history(
     names = _NAMES[by]
     after = decode(question, cursor, len(names), ids=by != "endpoint") if cursor is not None else None
     asked = HistoryFilter(tenant_id, user_id, key_id, window, grain, by, after, limit + 1)
-    rows = await history.rows(asked)
+    rows = await services.history.rows(asked)
     page = rows[:limit]
     next_cursor = encode(question, page[-1]["at"], [str(page[-1][name]) for name in names]) if len(rows) > limit else None
     about = {"of": of, "grain": grain, "by": by, "start_date": window.first, "end_date": window.last, "next_cursor": next_cursor}

@@ -82,7 +82,17 @@ def test_the_client_gets_what_it_likes_best(accept: str, expected: Format) -> No
 
 
 @pytest.mark.parametrize(
-    "accept", ["image/png", "csv", "*/*;q=0", "text/csv;header=absent", "text/html, application/xml;q=0.9", 'text/plain;a="', ","]
+    "accept",
+    [
+        "image/png",
+        "csv",
+        "*/*;q=0",
+        "text/csv;header=absent",
+        "text/html, application/xml;q=0.9",
+        'text/plain;a="',
+        ",",
+        f'text/plain;a="x, {CSV}',
+    ],
 )
 def test_a_client_that_likes_nothing_there_is_gets_a_406_that_says_what_there_is(accept: str) -> None:
     with pytest.raises(NotAcceptable) as caught:
@@ -100,6 +110,12 @@ def test_the_parameter_goes_before_the_header_field() -> None:
 def test_a_field_sent_in_two_lines_is_one_list() -> None:
     """RFC 9110, section 5.3."""
     assert requested_format(asking("application/json;q=0.1", CSV), None) == "csv"
+
+
+def test_a_quote_that_does_not_end_takes_no_time_for_each_byte_after_it() -> None:
+    """As much as a header holds; with a look at the rest from each quote this would take half a minute."""
+    with pytest.raises(NotAcceptable):
+        negotiate('"' + '\\"' * (32 << 10))
 
 
 @example(";")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.framing import METHODS, fault_of
+from shared.framing import METHODS, MOST_PARAMETERS, fault_of
 
 HOST = (b"host", b"localhost")
 
@@ -37,6 +37,11 @@ def test_methods_that_somebody_answers_pass(method: str) -> None:
 @pytest.mark.parametrize("target", [b"*", b"http://localhost/", b"localhost:80", b"", b"a/b", b"/a#b", b"#"])
 def test_a_target_is_a_path(target: bytes) -> None:
     assert why(HOST, target=target) == "target"
+
+
+def test_a_query_has_so_many_parameters() -> None:
+    assert why(HOST, target=b"/?" + b"&".join([b"a"] * MOST_PARAMETERS)) is None
+    assert why(HOST, target=b"/?" + b"&" * MOST_PARAMETERS) == "parameters"
 
 
 @pytest.mark.parametrize(("coding", "version", "expected"), [

@@ -105,6 +105,7 @@ REFUSED = {
     "many-headers": (b"GET /api HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 100 + b"\r\n", 431, "/api"),
     "long-header": (b"GET /api HTTP/1.1\r\n" + HOST + b"X: " + b"y" * 70_000 + b"\r\n\r\n", 431, "/api"),
     "long-url": (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 431, ""),
+    "many-parameters": (b"GET /?" + b"&" * 256 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "/"),
     "bare-lf": (b"GET / HTTP/1.1\nHost: localhost\n\n", 400, "/"),
     "bad-chunk": (b"POST /api HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400, "/api"),
     "nonsense": (b"NONSENSE\r\n\r\n", 400, ""),

@@ -9,7 +9,8 @@ from shared.errors import KalpiError
 
 __all__ = ["NotAcceptable", "negotiate"]
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_QUOTED = r'"(?:[^"\\]|\\.)*+"?'
+"""One that does not end goes on to the end: each byte is looked at once, whatever was sent."""
 _MEMBER = re.compile(rf'(?:[^,"]|{_QUOTED})+')
 _PART = re.compile(rf'(?:[^;"]|{_QUOTED})+')
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")  # RFC 9110, section 12.4.2

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["METHODS", "Fault", "fault_of"]
+__all__ = ["METHODS", "MOST_PARAMETERS", "Fault", "fault_of"]
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _METHODS = frozenset(method.encode() for method in METHODS)
 _VERSIONS = frozenset({"1.1", "1.0"})
+MOST_PARAMETERS = 256
+"""Of a query, which is read before it is known who asks."""
 _LONGEST_HOST = 255 + 6
 """Bytes of a name (RFC 1035, section 2.3.4) and a port."""
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -34,6 +36,7 @@ class Fault(NamedTuple):
 _VERSION = Fault(400, "version", "this server speaks HTTP/1.1")
 _METHOD = Fault(405, "method", "nothing here answers this method")
 _TARGET = Fault(400, "target", "the target of a request is a path")
+_MANY_PARAMETERS = Fault(414, "parameters", f"a query has at most {MOST_PARAMETERS} parameters")
 _HOSTS = Fault(400, "host", "exactly one Host is required")
 _CODING = Fault(400, "coding", "no Transfer-Encoding but chunked, and that in HTTP/1.1")
 _UPGRADE = Fault(400, "upgrade", "a request with a body cannot ask for another protocol: send it without Upgrade")
@@ -49,6 +52,8 @@ def fault_of(
         return _METHOD
     if not target.startswith(b"/") or b"#" in target:
         return _TARGET
+    if target.count(b"&") >= MOST_PARAMETERS:
+        return _MANY_PARAMETERS
     sent = dict(headers)
     host = sent.get(b"host", b"")
     if len(host) > _LONGEST_HOST or not _is_host(host) or (len(sent) != len(headers) and _count(headers, b"host") != 1):

@@ -39,6 +39,7 @@ from shared.limits.sharing import subject_of
 from shared.logging import get_logger
 from shared.principal import Principal
 from shared.problems import internal_error, problem_response
+from shared.scopes import ADMIN
 from shared.telemetry import Telemetry, extract_context
 
 __all__ = ["Edge"]
@@ -174,6 +175,8 @@ class Edge:
         if route.access == "data" and not exchange.asked.is_free:
             await self._read(route, exchange, await self._forwarding.body(route, exchange, held), principal, plan)
             return
+        if route.scope_for(exchange.method) != ADMIN:  # services of operators ask with it, and often
+            exchange.paid(0, await self._admission.account(principal))
         request = await self._forwarding.outgoing(route, exchange, held, principal, plan.entitlements)
         if route.access == "account":
             await self._forwarding.forward(route, exchange, request)

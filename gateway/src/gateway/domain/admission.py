@@ -79,6 +79,10 @@ class Admission:
         """One request of each of the plan's quotas, of the day's `day_cost`."""
         return await self._spend(self._purse(principal, plan, client_ip), day_cost)
 
+    async def account(self, principal: Principal) -> Decision:
+        """One request of those that spend no quota."""
+        return await self._spend_alone(self._limiter.alone("account", f"account:{principal.user_id}", self._plans.book.account))
+
     @asynccontextmanager
     async def forwarding(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> AsyncIterator[Decision]:
         """`spend`, and one of the requests that may be computed at a time, in one decision; TooManyAtOnce."""
@@ -116,9 +120,7 @@ class Admission:
 
     async def anonymous(self, client_ip: str) -> None:
         """Counts one request without credentials against its address."""
-        purse = self._anonymous(client_ip)
-        decision = self._limiter.spend_now(purse)
-        _admitted(decision) if decision is not None else await self._spend(purse, 1)
+        await self._spend_alone(self._anonymous(client_ip))
 
     async def check_address(self, client_ip: str) -> None:
         """RateLimited when the address has nothing left for requests without credentials; costs nothing."""
@@ -151,7 +153,7 @@ class Admission:
                 self._limiter.guards.pardon(attempt)
 
     def _anonymous(self, client_ip: str) -> Purse:
-        return self._limiter.address(address_of(client_ip), self._plans.book.anonymous_ip)
+        return self._limiter.alone("ip", f"ip:{address_of(client_ip)}", self._plans.book.anonymous_ip)
 
     # ----- inside
 
@@ -159,6 +161,10 @@ class Admission:
         limits: Limits = plan.limits
         address = address_of(client_ip) if limits.ip is not None else ""
         return self._limiter.purse(subject_of(principal), limits, tenant=principal.tenant_id, address=address)
+
+    async def _spend_alone(self, purse: Purse) -> Decision:
+        decision = self._limiter.spend_now(purse)
+        return _admitted(decision) if decision is not None else await self._spend(purse, 1)
 
     async def _spend(self, purse: Purse, day_cost: int) -> Decision:
         return _admitted(await self._limiter.spend(purse, day_cost))

@@ -1,7 +1,7 @@
 """Which service answers a path, and what the edge does before it is asked. The routes themselves stand in `routes.yaml`.
 
     open     no credentials; counted against the caller's address
-    account  credentials; costs nothing, is never cached
+    account  credentials; spends no quota but a burst of its own, is never cached
     data     credentials; spends quota, may be answered from the cache
 
 A path is made of plain segments: letters, digits and `. _ ~ -`. Nothing the API serves needs more, so whatever is doubled, dotted

@@ -114,9 +114,9 @@ class Limiter:
             self._keep(subject, made)
         return made
 
-    def address(self, address: str, burst: Burst) -> Purse:
-        """What an address may ask for without credentials."""
-        policy = burst_policy("ip", f"ip:{address}", burst)
+    def alone(self, name: str, subject: str, burst: Burst) -> Purse:
+        """Of a burst that is no part of a plan; clients read its name."""
+        policy = burst_policy(name, subject, burst)
         purse = self._purses.get(policy.subject)
         if purse is None or purse.policies != (policy,):
             purse = Purse([policy])

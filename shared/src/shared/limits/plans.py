@@ -207,10 +207,12 @@ def _with(rules: R, changes: _Rule) -> R:
 class PlanBook(_Rule):
     """`tiers` from the lowest to the highest: the order answers which tier is the first to allow something.
 
+    `account` is for what a user asks that spends no quota: of the account, of the catalogue, what something would cost.
     `overrides` are by the tenant's id; no file has them, they are ratelimit-service's to write.
     """
 
     anonymous_ip: Burst
+    account: Burst = Burst(quota=20)
     tiers: dict[str, Plan] = Field(min_length=1, max_length=_MOST_TIERS)
     overrides: dict[str, Override] = Field(default_factory=dict, max_length=MOST_OVERRIDES)
     auth: AuthRules = AuthRules()

@@ -1,5 +1,6 @@
 """An app with its lifespan running, and clients for it in the same process."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -48,9 +49,12 @@ async def ask(
 ) -> Answer:
     """One request, without a client in between: for tests that send thousands. The app is running."""
     status, named, parts = 0, dict[str, str](), list[bytes]()
+    sent = [content]
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": content, "more_body": False}
+        if not sent:
+            await asyncio.Event().wait()  # this client stays
+        return {"type": "http.request", "body": sent.pop(), "more_body": False}
 
     async def send(message: Message) -> None:
         nonlocal status, named

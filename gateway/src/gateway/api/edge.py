@@ -16,7 +16,7 @@ from gateway.adapters.upstreams import BrokenAnswer, Outgoing
 from gateway.api import cors
 from gateway.api.answers import CommonFields
 from gateway.api.asked import Targets
-from gateway.api.exchange import Exchange
+from gateway.api.exchange import ClientGone, Exchange
 from gateway.api.forwarding import Forwarding
 from gateway.api.reading import Reading
 from gateway.api.telling import log_request
@@ -44,6 +44,8 @@ from shared.telemetry import Telemetry, extract_context
 
 __all__ = ["Edge"]
 
+_GONE = 499
+"""In the record of a request whose client went away before its answer; nginx's number for it, sent to nobody."""
 _log = get_logger("edge")
 
 
@@ -147,6 +149,8 @@ class Edge:
                 await self._serve(route, exchange, held, page)
         except KalpiError as error:
             await problem_response(error, exchange.path)(exchange.scope, exchange.receive, exchange.send)
+        except ClientGone:
+            exchange.status = _GONE
         except BrokenAnswer as error:
             # nothing more can be said to the client: the server closes a connection whose answer was not completed
             _log.warning("answer broken off", path=exchange.path, why=str(error))
@@ -242,7 +246,8 @@ class Edge:
             exchange.cache = "miss" if key is not None else "bypass"
             exchange.add({"X-Cache": exchange.cache.upper()})
             request = self._forwarding.bodied(route, exchange, body, principal, plan.entitlements)
-            await self._reading.answer(route, exchange, request, key)
+            async with exchange.attended():
+                await self._reading.answer(route, exchange, request, key)
 
     async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan, day_cost: int = 1) -> None:
         decision = self._admission.spend_now(principal, plan, day_cost, client_ip=exchange.client_ip)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -18,7 +19,7 @@ from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Decision
 from shared.principal import Principal
 
-__all__ = ["Exchange"]
+__all__ = ["ClientGone", "Exchange"]
 
 _PIECE_S = 30.0
 """How long the next piece of a body may take."""
@@ -27,6 +28,10 @@ _BODY_S = 60.0
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class Exchange:
@@ -61,6 +66,7 @@ class Exchange:
         self.cache: CacheUse = "none"
         self.units = 0
         self.started = False
+        self.ended = False
         self.status = 500
         self.bytes_out = 0
 
@@ -143,6 +149,11 @@ class Exchange:
         dropped = {name.lower().encode("latin-1") for name in names}
         self._added = [(name, value) for name, value in self._added if name not in dropped]
 
+    def attended(self) -> "_Attended":
+        """For `async with`: whatever is waited for in there ends with the client's connection, in ClientGone. Once its body has
+        come, if it has one."""
+        return _Attended(self)
+
     async def give(self, answer: Given) -> None:
         await self.start(answer.status, answer.fields)
         await self.piece(answer.body, more=False)
@@ -158,7 +169,37 @@ class Exchange:
             message = {**message, "headers": [*fields, (b"x-request-id", self.request_id.encode("ascii"))]}
         else:
             self.bytes_out += len(message.get("body", b""))
+            self.ended = not message.get("more_body", False)
         await self._send(message)
 
     async def piece(self, body: bytes, *, more: bool) -> None:
         await self.send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+class _Attended:
+    """As `asyncio.timeout` ends what takes too long."""
+
+    __slots__ = ("_before", "_exchange", "_gone", "_task", "_watch")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._gone = False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        self._task, self._before = task, task.cancelling()
+        self._watch = asyncio.create_task(self._until_gone(), name="attending")
+
+    async def _until_gone(self) -> None:
+        while (await self._exchange.receive())["type"] != "http.disconnect":
+            pass
+        # it is told of the end of an answer, too
+        if not self._exchange.ended:
+            self._gone = True
+            self._task.cancel()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._watch.cancel()
+        if self._gone and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise ClientGone from None

@@ -1,6 +1,7 @@
 """Requests on their way to a service, and its answers on their way to the client."""
 
 import asyncio
+from contextlib import nullcontext
 
 from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
 from gateway.api.answers import client_has, told
@@ -28,7 +29,9 @@ class Forwarding:
         self._max_body_bytes = max_body_bytes
 
     async def forward(self, route: Route, exchange: Exchange, request: Outgoing) -> None:
-        async with self.upstreams.send(route.service, request) as upstream:
+        """ClientGone, which takes the request from the service; but an upload ends by itself where its client does."""
+        is_whole = isinstance(request.body, bytes)
+        async with exchange.attended() if is_whole else nullcontext(), self.upstreams.send(route.service, request) as upstream:
             await stream(exchange, upstream)
 
     async def outgoing(

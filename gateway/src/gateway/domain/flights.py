@@ -1,8 +1,9 @@
 """One request to a service for all clients that want the same answer at the same time.
 
-The first who asks begins a flight, in a task of its own: a client that goes away takes it from nobody. It lands with an answer
-for all, with an error for all, or with something that is for the first alone, who then says when he is done with it; then the
-others go on by themselves, and for as long as that key is known to be of this kind nobody waits for another's flight.
+The first who asks begins a flight, in a task of its own: a client that goes away takes it from nobody, and when all who wait have
+gone it ends. It lands with an answer for all, with an error for all, or with something that is for the first alone, who then says
+when he is done with it; then the others go on by themselves, and for as long as that key is known to be of this kind nobody waits
+for another's flight.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ class Flight(Generic[T, H]):
         self.began = began
         self._landed: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self._done = asyncio.Event()
+        self._waiting = 0
+        self.task: asyncio.Task[None] | None = None
         self.handed: H | None = None
         """For the first, until he calls `leave`."""
 
@@ -39,8 +42,16 @@ class Flight(Generic[T, H]):
 
     async def landing(self) -> T | None:
         """The answer for all; None when there is none. Raises what the service's failure raised."""
-        # shielded: one who goes away must not take it from the others
-        return await asyncio.shield(self._landed)
+        self._waiting += 1
+        try:
+            # shielded: one who goes away must not take it from the others
+            return await asyncio.shield(self._landed)
+        finally:
+            self._waiting -= 1
+            if not (self._waiting or self._landed.done()):
+                self.land(None)  # who comes from now on does not join it
+                if self.task is not None:
+                    self.task.cancel()
 
     def leave(self) -> None:
         """The first is done with what he was handed, or waits no longer."""
@@ -87,7 +98,7 @@ class Flights(Generic[T, H]):
         """`fly` lands the flight, hands over, or raises a KalpiError for all."""
         flight: Flight[T, H] = Flight(moment)
         self._flying[key] = flight
-        task = asyncio.create_task(self._run(key, flight, fly), name="flight")
+        flight.task = task = asyncio.create_task(self._run(key, flight, fly), name="flight")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(log_failure)

@@ -37,12 +37,14 @@ async def test_the_schema_goes_up_down_and_up_again_by_several_at_once(postgres_
     assert await tables(postgres_url) == TABLES
 
 
-async def test_the_migrations_lead_to_the_tables_the_code_knows(database_url: str) -> None:
+async def test_the_migrations_lead_to_the_tables_the_code_knows(postgres_url: str) -> None:
+    await asyncio.to_thread(migrate, postgres_url)
+
     def differences(connection: Connection) -> list[Any]:
         options = {"include_schemas": True, "version_table_schema": SCHEMA, "compare_type": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
-    engine = open_engine(database_url, service="test", pool_size=1, command_timeout_s=None)
+    engine = open_engine(postgres_url, service="test", pool_size=1, command_timeout_s=None)
     async with engine.connect() as connection:
         found = await connection.run_sync(differences)
     await engine.dispose()

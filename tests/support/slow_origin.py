@@ -112,6 +112,7 @@ class _Connection(asyncio.Protocol):
         self.waiting[:] = [one for one in self.waiting if one[0] > self.asked]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the same whatever ended it
+        self.waiting[:] = [one for one in self.waiting if one[1] is not self._transport]
         if self._holds:
             _Connection.held -= 1
 

@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 BENCH := $(VENV)/bench/.ready
-# the tests of the whole product are one worker's, and take as long as all others: more than two gain little
+# the tests of one stack are one worker's: more than two gain little
 WORKERS ?= 2
 
 .PHONY: help

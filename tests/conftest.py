@@ -4,6 +4,7 @@ And one `make run`, for all tests that look at the whole product.
 """
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -31,14 +32,16 @@ structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plai
 
 # ----- with pytest-xdist (`make test`): what each worker is given
 
-STACKS = ("machine", "e2e", "docs", "security")
-"""The folders of the tests that start everything, which keeps two cores busy for ten seconds: one at a time."""
+FOLDERS = {"e2e": "stack", "docs": "stack", "security": "stack", "machine": "machine"}
+"""Those whose tests share something that takes ten seconds to start: the stack, or the machine with its three gateways."""
+FIRST = ("stack", "machine")
+"""What takes longest, the longest of it first."""
 
 
 def scope_of(nodeid: str) -> str:
-    """What is not to be divided between workers: all tests of the whole product, or else a file."""
+    """What is not to be divided between workers: all that share one start of the product, or else a file."""
     file = nodeid.partition("::")[0]
-    return "stacks" if Path(file).parent.name in STACKS else file
+    return FOLDERS.get(Path(file).parent.name, file)
 
 
 class Scopes(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
@@ -54,7 +57,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that no worker is left with it at the end."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: scope_of(item.nodeid) != "stacks")
+        places = {scope: place for place, scope in enumerate(FIRST)}
+        items.sort(key=lambda item: places.get(scope_of(item.nodeid), len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: a collection of garbage need not look at all of it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 # ----- what the whole run shares

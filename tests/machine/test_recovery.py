@@ -90,7 +90,7 @@ async def left_today(client: httpx.AsyncClient, key: dict[str, str]) -> int:
 
 
 async def is_served(client: httpx.AsyncClient, stack: Stack) -> bool:
-    answer = await client.get(f"/api/v1/bars/{SYMBOL}", headers=stack.key("premium"))
+    answer = await client.get(f"/api/v1/bars/{SYMBOL}", headers=stack.key("free"))
     if answer.status_code == 404:
         return False
     return bool([row["close"] for row in answer.json()["data"]] == [CLOSE])

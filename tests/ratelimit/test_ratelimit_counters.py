@@ -7,7 +7,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from gateway.adapters.facts import follow_counters
 from ratelimit_service.app import NAME
+from shared.events import EventBus
 from shared.ids import new_id
 from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import parse_plans
@@ -46,6 +48,23 @@ async def test_a_reset_forgets_what_was_used_and_not_who_asked_for_it(
         assert (change["event"], change["before"], change["reason"]) == ("reset", {f"day:user:{one}": 7}, "our mistake")
         assert change["actor"] == admin.principal.user_id
     assert await spend(redis_url, f"user:{one}", 11) == [*[True] * 10, False], "and no more than its quota"
+
+
+async def test_every_gateway_is_told_whose_counters_were_set_back(
+    plans: OwnFile, settings_of: MakeSettings, bus: EventBus
+) -> None:
+    told: list[str] = []
+    name = str(new_id())
+    async with serving(settings_of(plans)) as admin:
+        following = follow_counters(bus, lambda *subjects: told.extend(subjects))
+        await until(lambda: _is(following.current), what="the follower")
+        await admin.told("POST", f"limits/tenants/{name}/reset", {"reason": "our mistake"})
+        await until(lambda: _is(bool(told)), what="the fact")
+    assert told == [f"tenant:{name}", f"members:{name}"]
+
+
+async def _is(truth: bool) -> bool:
+    return truth
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from kalpi_local.servers import Valkey
 from ratelimit_service.adapters.counters import RedisCounters
 from ratelimit_service.adapters.day_counters import DayCounters
-from ratelimit_service.adapters.plans import FilePlans
+from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.cli.usage import app
 from ratelimit_service.domain.model import Origin
@@ -23,6 +23,7 @@ from ratelimit_service.domain.resetting import Resetting
 from ratelimit_service.domain.versions import Recorder
 from shared.clock import system_clock
 from shared.errors import Unavailable
+from shared.events import EventBus
 from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
 from shared.limits.limiter import Limiter, policies_of
@@ -181,11 +182,12 @@ async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time
 
 
 async def test_what_was_set_back_is_neither_a_difference_nor_given_again(
-    store: UsageStore, redis: Redis, scripts: ScriptConnection, database_url: str, valkey: Valkey
+    store: UsageStore, redis: Redis, scripts: ScriptConnection, bus: EventBus, database_url: str, valkey: Valkey
 ) -> None:
     await spend(scripts, ASKED)
     await store.take(ASKED[:5])
-    resetting = Resetting(RedisCounters(redis), store.database, Recorder(lambda: NOW, new_id))
+    await PublishedPlans(redis, bus).declare()
+    resetting = Resetting(RedisCounters(redis, bus), store.database, Recorder(lambda: NOW, new_id))
     for user in (1, 2):
         await resetting.reset("users", str(user_id(user)), "our mistake", Origin("an administrator", "r", None))
     await store.take(ASKED[5:])  # what was still on its way

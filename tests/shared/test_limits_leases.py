@@ -165,6 +165,16 @@ async def test_a_refusal_is_forgotten_with_a_larger_quota_and_when_told(world_of
     assert gateway.spend_now(gateway.purse(world.subject, Limits(day=4))) is None
 
 
+async def test_what_was_set_back_is_not_given_again_to_a_store_that_was_emptied(world_of: MakeWorld) -> None:
+    """Of a user, and of all members of a tenant together."""
+    world = await world_of(Limits(day=5))
+    gateway, limits = world.gateways[0], Limits(day=5, tenant=9)
+    await gateway.spend(gateway.purse(world.subject, limits, tenant="t"))
+    assert len(gateway._ledger.known()) == 2
+    gateway.forget(world.subject, "members:t")
+    assert gateway._ledger.known() == []
+
+
 async def test_a_policy_in_shadow_counts_and_refuses_nobody_and_clients_do_not_see_it(world_of: MakeWorld) -> None:
     world = await world_of(Limits(day=5, burst=Burst(quota=2, shadow=True)))
     decisions = await heat(world, times=4)

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from gateway.adapters.auth_client import AuthClient
-from gateway.adapters.facts import MarketFacts, follow_auth
+from gateway.adapters.facts import MarketFacts, follow_auth, follow_counters
 from gateway.adapters.metrics_server import serving_metrics
 from gateway.adapters.request_metrics import RequestMetrics
 from gateway.adapters.requests import RequestEvents
@@ -116,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 await plans.start(bus)
                 market.follow(bus, cache.evict)
                 follow_auth(bus, callers, keys, origins)
+                follow_counters(bus, limiter.forget)
                 await requests.declare()
                 await keys.refresh()
                 looking = route_file.keep_looking(settings.routes_look_s)

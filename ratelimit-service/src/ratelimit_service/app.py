@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from fastapi import FastAPI
-from redis.asyncio import Redis
 
 from ratelimit_service.adapters.counters import RedisCounters
 from ratelimit_service.adapters.day_counters import DayCounters
@@ -75,7 +74,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     changed = asyncio.Event()
     recorder = Recorder(clock, new_id)
     control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder, changed)
-    services = _services(database, reads, redis, limiter, plans, recorder, changed)
+    services = _services(database, reads, RedisCounters(redis, bus), limiter, plans, recorder, changed)
     refill = Refill(PostgresUnits(reads.connection), DayCounters(redis), limiter, clock)
     sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
 
@@ -129,7 +128,7 @@ def _control_of(
 def _services(
     database: PostgresDatabase,
     reads: PostgresDatabase,
-    redis: Redis,
+    counters: RedisCounters,
     limiter: Limiter,
     plans: PlanWatcher,
     recorder: Recorder,
@@ -140,7 +139,7 @@ def _services(
         limiter=limiter,
         publishing=Publishing(database, plans, recorder, changed),
         overriding=Overriding(database, recorder, changed),
-        resetting=Resetting(RedisCounters(redis), database, recorder),
+        resetting=Resetting(counters, database, recorder),
         deciding=Deciding(limiter, plans, recorder.clock),
         history=PostgresHistory(reads.connection),
         analytics=PostgresAnalytics(reads.connection),

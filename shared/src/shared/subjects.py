@@ -6,6 +6,7 @@ __all__ = [
     "AUTH_STREAM",
     "AUTH_SUBJECTS",
     "BARS_SUBJECTS",
+    "COUNTERS_SUBJECT",
     "DEAD_LETTER_STREAM",
     "DEAD_LETTER_SUBJECTS",
     "FEED_STREAM",
@@ -33,6 +34,7 @@ AUTH_SUBJECTS = "kalpi.auth.>"
 FEED_SUBJECTS = "kalpi.market.feed.v1.*"
 BARS_SUBJECTS = "kalpi.market.bars.v1.*"
 PLAN_SUBJECT = "kalpi.limits.plan.v1"
+COUNTERS_SUBJECT = "kalpi.limits.counters.v1"
 USAGE_SUBJECT = "kalpi.usage.request.v1"
 DEAD_LETTER_SUBJECTS = "kalpi.dlq.>"
 

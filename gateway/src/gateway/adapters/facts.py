@@ -1,5 +1,5 @@
 """The facts a gateway follows: who is no longer what was resolved, that tokens have new keys, from where tenants are
-used, and which bars are the newest."""
+used, whose counters were set back, and which bars are the newest."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from gateway.domain.callers import Callers
 from gateway.domain.origins import Origins
 from gateway.domain.tokens import SigningKeys
 from shared.events import DeliverPolicy, EventBus, Fact, Follower
-from shared.subjects import AUTH_STREAM, AUTH_SUBJECTS, BARS_SUBJECTS, MARKET_STREAM
+from shared.subjects import AUTH_STREAM, AUTH_SUBJECTS, BARS_SUBJECTS, COUNTERS_SUBJECT, LIMITS_STREAM, MARKET_STREAM
 
-__all__ = ["MarketFacts", "follow_auth"]
+__all__ = ["MarketFacts", "follow_auth", "follow_counters"]
 
 _NEWS_ONLY = ("created", "registered")
 """Events that change nothing of what was resolved before; every other one, known here or not, evicts. Those of guesses are none:
@@ -41,6 +41,18 @@ def _concerned(noun: str, data: Mapping[str, Any]) -> list[str]:
     """A quota may be split by those who are not disabled, so the other members are concerned as well."""
     nouns = [noun, "tenant"] if noun == "user" and "is_active" in data.get("changed", ()) else [noun]
     return [str(data[f"{one}_id"]) for one in nouns if data.get(f"{one}_id")]
+
+
+def follow_counters(bus: EventBus, forget: Callable[..., None]) -> Follower:
+    """`forget` is told of the subjects whose counters were set back."""
+
+    async def on_fact(fact: Fact) -> None:
+        forget(*map(str, fact.data["subjects"]))
+
+    async def on_gap() -> None:
+        """Refusals are remembered for a second at most; what was heard of a counter is needed only where the store is lost."""
+
+    return bus.follow(LIMITS_STREAM, [COUNTERS_SUBJECT], on_fact, on_gap=on_gap)
 
 
 class MarketFacts:

@@ -64,10 +64,6 @@ class Admission:
         """TierRequired for a batch of more series than the plan allows, InvalidInput for more than any does."""
         check_series(series, plan.entitlements, self._plans)
 
-    def forget(self, *concerned: str) -> None:
-        """Counters of these users or tenants were changed by somebody: no refusal that is remembered counts."""
-        self._limiter.forget(*(f"{kind}:{one}" for one in concerned for kind in ("user", "tenant")))
-
     # ----- spending
 
     def spend_now(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Decision | None:

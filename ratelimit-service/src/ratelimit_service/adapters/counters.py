@@ -8,7 +8,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
+from shared.events import EventBus
 from shared.limits.plans import SECONDS_A_DAY
+from shared.subjects import COUNTERS_SUBJECT
 
 __all__ = ["RedisCounters"]
 
@@ -33,8 +35,9 @@ return redis.status_reply("OK")
 
 
 class RedisCounters:
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, bus: EventBus) -> None:
         self._redis = redis
+        self._bus = bus
         self._clear = redis.register_script(_CLEAR)
 
     async def used(self, subjects: Sequence[str]) -> Mapping[str, int]:
@@ -55,6 +58,7 @@ class RedisCounters:
             await self._clear(keys=["limits:leases", *counters])
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
+        await self._bus.publish(COUNTERS_SUBJECT, {"subjects": list(subjects)})
 
 
 def _is(day: Any, today: int) -> bool:

@@ -12,7 +12,7 @@ from shared.errors import Unavailable
 from shared.events import EventBus
 from shared.limits.book import PLANS_KEY
 from shared.limits.plans import PlanBook
-from shared.subjects import LIMITS_STREAM, PLAN_SUBJECT
+from shared.subjects import COUNTERS_SUBJECT, LIMITS_STREAM, PLAN_SUBJECT
 
 __all__ = ["FilePlans", "PublishedPlans"]
 
@@ -54,7 +54,9 @@ class PublishedPlans:
         self._write = redis.register_script(_WRITE)
 
     async def declare(self) -> None:
-        await self._bus.streams.declare(LIMITS_STREAM, [PLAN_SUBJECT], max_age_s=_MONTH_S, max_bytes=_STREAM_BYTES)
+        """The stream, which tells of counters that were set back as well."""
+        subjects = [PLAN_SUBJECT, COUNTERS_SUBJECT]
+        await self._bus.streams.declare(LIMITS_STREAM, subjects, max_age_s=_MONTH_S, max_bytes=_STREAM_BYTES)
 
     async def state(self) -> StoreState:
         try:

@@ -125,5 +125,6 @@ class Counters(Protocol):
         ...
 
     async def clear(self, subjects: Sequence[str]) -> None:
-        """So that nothing is used of any quota; what gateways hold of it on lease is not given back."""
+        """So that nothing is used of any quota; what gateways hold of it on lease is not given back, and they are told to
+        forget what they know of it. Unavailable when NATS is away, too."""
         ...

@@ -18,7 +18,7 @@ class Resetting:
     recorder: Recorder
 
     async def reset(self, kind: Kind, name: str, reason: str, origin: Origin) -> Mapping[str, int]:
-        """What was used of each day's quota, by its counter. InvalidInput; Unavailable while Postgres or Redis is away.
+        """What was used of each day's quota, by its counter. InvalidInput; Unavailable while Postgres, Redis or NATS is away.
 
         The row comes first: nothing is set back that nobody knows of. What was written down, and then could not be done, is done
         by asking again. What was counted goes as well, or a store that was emptied would be given it again. What is being

@@ -160,6 +160,35 @@ async def test_an_answer_that_has_begun_is_cut_off_and_nothing_is_put_into_it(ad
     writer.close()
 
 
+async def test_a_refusal_is_not_taken_for_the_answer_to_the_request_before_it() -> None:
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            begun.set()
+            await receive()
+            await receive()  # the end of the connection
+            done.set()
+
+    async with serving(slow) as url:
+        parts = httpx.URL(url)
+        assert parts.port is not None
+        for refused in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x00\x00\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 100 + b"\r\n",
+        ):
+            begun.clear()
+            done.clear()
+            reader, writer = await asyncio.open_connection(parts.host, parts.port)
+            writer.write(b"POST /first HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\n\r\n")
+            await asyncio.wait_for(begun.wait(), 10)
+            writer.write(refused)
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            await asyncio.wait_for(done.wait(), 10)
+            writer.close()
+
+
 async def test_a_field_without_end_is_refused_long_before_its_time_is_over(address: tuple[str, int]) -> None:
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"GET / HTTP/1.1\r\n" + HOST + b"X: ")

@@ -73,6 +73,7 @@ class StrictProtocol(HttpToolsProtocol):
     _room = MAX_HEADER_BYTES
     _in_message = False
     _in_header = False
+    _handed_on = False
     _refused = False
     _answered = False
     _header_timer: asyncio.TimerHandle | None = None
@@ -123,7 +124,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._room = MAX_HEADER_BYTES
         self._in_message = self._in_header = True
-        self._answered = False
+        self._answered = self._handed_on = False
         if self._header_timer is not None:
             self._stop_header_timer()
 
@@ -179,6 +180,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _go_on(self) -> None:
         """The way of ASGI, with uvicorn's part of `on_message_begin` that was left out."""
+        self._handed_on = True
         url, headers = self.url, self.headers
         super().on_message_begin()
         self.url = url
@@ -318,8 +320,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._count_refusal(why)
         self._in_header = False
         self._stop_header_timer()
-        # whatever came in the middle of an answer would be taken for a part of it
-        if self._has_begun():
+        if self._is_out_of_turn():
             self.transport.close()
             return
         newest: Any = self.cycle
@@ -336,9 +337,10 @@ class StrictProtocol(HttpToolsProtocol):
         if shell is not None:
             shell.metrics.refused(why)
 
-    def _has_begun(self) -> bool:
-        """Whether an answer has begun, or may have: one is while others wait behind it."""
-        return bool(self.pipeline) or (self._is_answering() and self.cycle.response_started)
+    def _is_out_of_turn(self) -> bool:
+        """Whether a refusal would be taken for a part of an answer that has begun, or for that of a request before this one."""
+        is_own = self._in_message and self._handed_on
+        return self._is_answering() and (bool(self.pipeline) or self.cycle.response_started or not is_own)
 
     def _is_answering(self) -> bool:
         newest: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out

@@ -175,6 +175,14 @@ async def test_what_was_set_back_is_not_given_again_to_a_store_that_was_emptied(
     assert gateway._ledger.known() == []
 
 
+async def test_who_goes_to_another_tenant_spends_of_that_ones(world_of: MakeWorld) -> None:
+    world = await world_of(Limits())
+    gateway, limits, subject = world.gateways[0], Limits(tenant=2), f"user:{new_id()}"
+    tenants = [str(new_id()) for _ in range(2)]
+    spent = [await gateway.spend(gateway.purse(subject, limits, tenant=tenant)) for tenant in (*tenants, *tenants)]
+    assert [decision.numbers[0] for decision in spent] == [1, 1, 0, 0]
+
+
 async def test_a_policy_in_shadow_counts_and_refuses_nobody_and_clients_do_not_see_it(world_of: MakeWorld) -> None:
     world = await world_of(Limits(day=5, burst=Burst(quota=2, shadow=True)))
     decisions = await heat(world, times=4)

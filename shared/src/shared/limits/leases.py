@@ -73,13 +73,17 @@ class Purse:
         "limits",
         "policies",
         "slot",
+        "tenant",
         "term_s",
     )
 
-    def __init__(self, policies: Sequence[Policy], slot: Policy | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, policies: Sequence[Policy], slot: Policy | None = None, limits: Limits | None = None, tenant: str = ""
+    ) -> None:
         self.policies = tuple(policies)
         self.slot = slot
         self.limits = limits
+        self.tenant = tenant
         self.heading = Heading(policies)
         self._asks: dict[bool, Ask] = {}
         self.term_s = min([LEASE_S, *(p.window_s / 10 for p in policies if p.kind == "burst")])

@@ -104,12 +104,12 @@ class Limiter:
     def purse(self, subject: str, limits: Limits, *, tenant: str = "", address: str = "") -> Purse:
         """The caller's of these limits. One with a limit by address is not kept, and so neither leases nor remembers."""
         purse = self._purses.get(subject)
-        if purse is not None and (purse.limits is limits or purse.limits == limits):
+        if purse is not None and purse.tenant == tenant and (purse.limits is limits or purse.limits == limits):
             self._purses.move_to_end(subject)
             return purse
         slot = slots_policy(subject, limits.concurrency, self._slot_s) if limits.concurrency is not None else None
         policies = policies_of(limits, subject, tenant=tenant, address=address)
-        made = Purse(policies, slot, limits)
+        made = Purse(policies, slot, limits, tenant)
         if limits.ip is None:
             self._keep(subject, made)
         return made

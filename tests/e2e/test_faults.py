@@ -48,7 +48,7 @@ async def _kill_and_watch(client: httpx.AsyncClient, stack: Stack, service: str,
         answer = await ask()
         return answer if answer.status_code == 503 else None
 
-    refused = await until(away, seconds=10, what=f"{service} away")
+    refused = await until(away, seconds=10, every_s=0.1, what=f"{service} away")
     assert refused is not None
     assert refused.headers["content-type"] == "application/problem+json"
     assert int(refused.headers["retry-after"]) >= 1
@@ -58,7 +58,7 @@ async def _kill_and_watch(client: httpx.AsyncClient, stack: Stack, service: str,
         assert answer.status_code in {200, 503}, answer.text
         return answer.status_code == 200
 
-    await until(back, seconds=30, what=f"{service} back")
+    await until(back, seconds=30, every_s=0.1, what=f"{service} back")
     assert pid_of(stack, service) != killed
 
 

@@ -514,7 +514,7 @@ async def test_health_tells_of_every_dependency(gateway: httpx.AsyncClient) -> N
     assert set(health["dependencies"]) == {
         "nats",
         "redis",
-        "plans",
+        "limits", "plans",
         "auth-service",
         "data-service",
         "indicator-service",

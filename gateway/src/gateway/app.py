@@ -131,7 +131,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def store() -> None:
         await redis.ping()
 
-    checks = {"nats": bus.check, "redis": store, "plans": plans.check}
+    checks = {"nats": bus.check, "redis": store, "limits": limiter.check, "plans": plans.check}
     checks |= {service: client.check_all for service, client in clients.items()}
     app = edge_app(shell, lifespan=lifespan, routers=[pages.router], checks=checks, edge=edge)
     pages.mount_assets(app)

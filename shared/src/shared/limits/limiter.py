@@ -99,6 +99,11 @@ class Limiter:
         await asyncio.gather(*(future for future in returned if future is not None), return_exceptions=True)
         await self._presence.leave()
 
+    async def check(self) -> None:
+        """For health: raises while decisions are made without the store."""
+        if not self._presence.settled:
+            raise Unavailable("quotas are spent by share, without the store")
+
     # ----- deciding
 
     def purse(self, subject: str, limits: Limits, *, tenant: str = "", address: str = "") -> Purse:

@@ -307,6 +307,50 @@ async def test_what_belongs_to_one_hop_does_not_reach_the_client(fronting: Front
     assert seen.headers.get("connection") in (None, "keep-alive")
 
 
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", 200, b"{}"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}", 404, b"{}"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"." * 300_000, 200, b"." * 300_000),
+    ],
+    ids=["chunked", "with a length", "empty", "without a body", "without the body it speaks of", "long"],
+)
+async def test_a_client_is_told_where_an_answer_ends_and_may_ask_again(
+    fronting: Fronting, origin: Origin, answer: bytes, status: int, body: bytes
+) -> None:
+    headers, _ = origin.new_person("wide")
+    async with saying(says(answer)) as service, fronting([service.url]) as gateway:
+        for _ in range(2):
+            seen = await gateway.bars(headers)
+            assert (seen.status_code, seen.content) == (status, body)
+            assert seen.headers.get("content-length") == (str(len(body)) if status != 204 else None)
+        head = await gateway.client.head(BARS, headers=headers)
+        assert (head.status_code, head.content) == (status, b"")
+        assert (await gateway.client.get(OTHERS, headers=headers)).status_code == 200
+
+
+async def test_a_trace_is_handed_on_where_nothing_is_exported(fronting: Fronting, origin: Origin, origin_url: str) -> None:
+    headers, _ = origin.new_person("wide")
+    trace, seen = "0af7651916cd43dd8448eb211c80319c", list[str]()
+
+    async def note(request: Request) -> Response:
+        seen.append(request.headers["traceparent"])
+        return JSONResponse({})
+
+    origin.answer = note
+    async with fronting([origin_url]) as gateway:
+        for parent in (f"00-{trace}-b7ad6b7169203331-01", None):
+            sent = {**headers, "traceparent": parent} if parent else headers
+            await gateway.client.get(OTHERS, headers=sent)
+    assert seen[0].split("-")[1] == trace
+    assert seen[0].split("-")[2] != "b7ad6b7169203331"
+    assert seen[1].split("-")[1] != trace
+
+
 async def test_a_service_learns_how_long_it_may_take(fronting: Fronting, origin: Origin, origin_url: str) -> None:
     headers, _ = origin.new_person("wide")
     told: list[int] = []

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from shared import server as server_module
-from shared.at_once import AtOnce, Peer, Soon
+from shared.at_once import WHOLE, AtOnce, Peer, Soon
 from shared.server import StrictProtocol
 from shared.settings import EX_CONFIG
 from tests.support.http_server import serving
@@ -36,7 +36,13 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
     while (await receive()).get("more_body"):
         pass
-    if scope["path"] != "/echo":
+    if scope["path"].startswith("/whole"):
+        answer = AtOnce(200, b"content-length: 5\r\nx-path: %b\r\n" % scope["path"].encode(), b"whole")
+        if scope["extensions"][WHOLE]["answer"](scope, answer):
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": b"pieces"})
+    elif scope["path"] != "/echo":
         await PlainTextResponse("hello")(scope, receive, send)
 
 
@@ -490,6 +496,61 @@ def test_a_connection_that_says_nothing_is_given_up_on(connected: tuple[StrictPr
     assert end == b""
     loop.pass_(2)
     assert wire.closed
+
+
+def bodies_of(answers: bytes) -> list[bytes]:
+    """Of answers that say their length."""
+    found = []
+    while answers:
+        header, _, rest = answers.partition(b"\r\n\r\n")
+        length = next(int(line[16:]) for line in header.split(b"\r\n") if line.lower().startswith(b"content-length: "))
+        found.append(rest[:length])
+        answers = rest[length:]
+    return found
+
+
+async def all_of(address: tuple[str, int], sent: bytes) -> bytes:
+    """What comes until the server closes."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+CLOSE = b"Connection: close\r\n"
+
+
+async def test_an_answer_that_is_whole_goes_in_one_write_and_keeps_the_connection(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    for number in range(3):
+        writer.write(b"GET /whole/%d HTTP/1.1\r\n%b\r\n" % (number, HOST))
+        header = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert header.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"x-path: /whole/%d\r\n" % number in header
+        assert b"connection:" not in header.lower()
+        assert await asyncio.wait_for(reader.readexactly(5), 10) == b"whole"
+    writer.write(b"GET /whole HTTP/1.1\r\n%b%b\r\n" % (HOST, CLOSE))
+    last = await asyncio.wait_for(reader.read(), 10)
+    assert b"\r\nconnection: close\r\n" in last
+    assert last.endswith(b"\r\n\r\nwhole")
+    writer.close()
+
+
+async def test_whole_answers_keep_their_order_among_others(address: tuple[str, int]) -> None:
+    ask = b"".join(b"GET %b HTTP/1.1\r\n%b\r\n" % (path, HOST) for path in (b"/whole", b"/", b"/whole", b"/whole", b"/"))
+    last = b"GET /whole HTTP/1.1\r\n%b%b\r\n" % (HOST, CLOSE)
+    bodies = bodies_of(await all_of(address, ask + last))
+    # while others wait behind it, an answer goes in messages
+    assert [body if body == b"hello" else b"." for body in bodies] == [b".", b"hello", b".", b".", b"hello", b"."]
+    assert set(bodies) <= {b"hello", b"whole", b"pieces"}
+    assert bodies[-1] == b"whole"
+
+
+async def test_head_is_answered_without_the_body_of_a_whole_answer(address: tuple[str, int]) -> None:
+    answer = await all_of(address, b"HEAD /whole HTTP/1.1\r\n%b%b\r\n" % (HOST, CLOSE))
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"content-length: 6\r\n" in answer
 
 
 SCRIPT = """

@@ -3,10 +3,13 @@
 An application that can sets `app.state.at_once`; the server asks it of each plain GET before it goes the way of ASGI.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
-__all__ = ["AnswerAtOnce", "AtOnce", "Fields", "Peer", "Soon", "lines_of"]
+__all__ = ["WHOLE", "AnswerAtOnce", "AnswerWhole", "AtOnce", "Fields", "Peer", "Soon", "lines_of"]
+
+WHOLE = "kalpi.whole"
+"""In a scope's `extensions`, with an `AnswerWhole` as its `answer`."""
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields as they came, names in lower case."""
@@ -27,6 +30,9 @@ Soon = Coroutine[Any, Any, AtOnce]
 AnswerAtOnce = Callable[[bytes, Mapping[bytes, bytes], Peer], AtOnce | Soon | None]
 """Of the target as it was sent, the header fields, each of which came once, and who connected; None for what goes the way of
 ASGI."""
+
+AnswerWhole = Callable[[MutableMapping[str, Any], AtOnce], bool]
+"""Of a scope, and the whole answer: in one write, instead of two messages. False where those are needed."""
 
 
 def lines_of(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -1,9 +1,11 @@
 """JSON lines on stdout, each with the service, the request id and the trace."""
 
+import asyncio
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
@@ -12,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from shared.context import current_request_id
 
-__all__ = ["configure_logging", "get_logger"]
+__all__ = ["configure_logging", "get_logger", "log_request"]
 
 Event = MutableMapping[str, Any]
 
@@ -35,8 +37,52 @@ def _to_text(_logger: object, _method: str, line: Any) -> str:
     return text
 
 
+class _RequestLines:
+    """Lines as structlog would write them, without its way from one processor to the next; those of one turn in one write."""
+
+    def __init__(self, service: str, level: int, stream: BinaryIO) -> None:
+        self._service = service
+        self._level = level
+        self._stream = stream
+        self._waiting: list[bytes] = []
+
+    def add(self, method: str, path: str, status: int, seconds: float, level: int) -> None:
+        if level < self._level:
+            return
+        line = {
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "event": "request",
+            "level": "debug" if level == logging.DEBUG else "info",
+            "logger": "request",
+            "timestamp": datetime.now(UTC),
+            "service": self._service,
+            "request_id": current_request_id(),
+        }
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._waiting.append(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+
+    def _write(self) -> None:
+        lines, self._waiting = self._waiting, []
+        self._stream.write(b"".join(lines))
+        self._stream.flush()
+
+
+_request_lines: _RequestLines | None = None
+
+
+def log_request(method: str, path: str, status: int, seconds: float, *, quiet: bool = False) -> None:
+    """The line of a request that has ended; of a `quiet` one only where all is logged. None before `configure_logging`."""
+    if _request_lines is not None:
+        _request_lines.add(method, path, status, seconds, logging.DEBUG if quiet else logging.INFO)
+
+
 def configure_logging(service: str, level: str) -> None:
     """Writes structlog's records and the standard library's as lines of JSON on stdout; called once, by a process's main."""
+    global _request_lines  # noqa: PLW0603 - as structlog's own configuration, one a process
 
     def add_service(_logger: object, _method: str, event: Event) -> Event:
         event["service"] = service
@@ -54,6 +100,7 @@ def configure_logging(service: str, level: str) -> None:
         structlog.processors.JSONRenderer(serializer=_to_json),
     ]
     number = logging.getLevelNamesMapping()[level.upper()]
+    _request_lines = _RequestLines(service, number, sys.stdout.buffer)
     # not by way of the standard library, whose records cost several times what the line does
     structlog.configure(
         processors=[*shared, *written],

@@ -6,7 +6,7 @@ from opentelemetry.trace import SpanKind, use_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.context import REQUEST_ID, sane_request_id
-from shared.logging import get_logger
+from shared.logging import get_logger, log_request
 from shared.metrics import Metrics
 from shared.problems import internal_error
 from shared.telemetry import Telemetry, extract_context
@@ -58,14 +58,8 @@ class RequestMiddleware:
                 )
             seconds = time.perf_counter() - started
             self._metrics.observe(scope["method"], route, exchange.status, seconds)
-            level = _log.debug if scope["path"].startswith(_QUIET) else _log.info
-            level(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=exchange.status,
-                ms=round(seconds * 1000, 2),
-            )
+            path = scope["path"]
+            log_request(scope["method"], path, exchange.status, seconds, quiet=path.startswith(_QUIET))
         finally:
             REQUEST_ID.reset(token)
 

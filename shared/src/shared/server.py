@@ -4,9 +4,8 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -14,12 +13,12 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from shared.at_once import AnswerAtOnce, AtOnce, Fields, Soon, lines_of
+from shared.at_once import WHOLE, AnswerAtOnce, AtOnce, Fields, Soon, lines_of
 from shared.context import sane_request_id
-from shared.framing import METHODS, Fault, fault_of
+from shared.framing import Fault, fault_of
 from shared.health import Readiness
 from shared.logging import configure_logging, get_logger
-from shared.problems import MEDIA_TYPE, problem_body
+from shared.refusals import refusal
 from shared.settings import ServiceSettings
 
 __all__ = ["StrictProtocol", "serve"]
@@ -34,7 +33,6 @@ LINGER_S = 2.0
 """How long a client that was refused may go on sending, unread."""
 DRAIN_S = 30
 FIRST_REQUEST_S = 1.0
-_LONGEST_INSTANCE = 2048
 _AROUND_A_BYTE = 8
 """A chunk of one byte has five or six around it."""
 _LONG_HEADER = Fault(431, "header", f"more than {MAX_HEADER_BYTES} bytes of header")
@@ -71,11 +69,8 @@ class StrictProtocol(HttpToolsProtocol):
     _active_at = 0.0
     _header_bytes = 0
     _room = MAX_HEADER_BYTES
-    _in_message = False
-    _in_header = False
-    _handed_on = False
-    _refused = False
-    _answered = False
+    _in_message = _in_header = _handed_on = False
+    _refused = _answered = False
     _header_timer: asyncio.TimerHandle | None = None
     _tail_timer: asyncio.TimerHandle | None = None
     _default_headers: Fields | None = None
@@ -125,8 +120,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._room = MAX_HEADER_BYTES
         self._in_message = self._in_header = True
         self._answered = self._handed_on = False
-        if self._header_timer is not None:
-            self._stop_header_timer()
+        self._stop_header_timer()
 
     def on_url(self, url: bytes) -> None:
         self._header_bytes += len(url)
@@ -150,8 +144,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_header = False
         self._room = MAX_AROUND_CHUNKS
-        if self._header_timer is not None:
-            self._stop_header_timer()
+        self._stop_header_timer()
         if self._refused:
             return
         parser = self.parser
@@ -187,6 +180,22 @@ class StrictProtocol(HttpToolsProtocol):
         self.headers += headers
         self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
+        self.scope["extensions"] = {WHOLE: {"answer": self._answer_whole}}
+
+    def _answer_whole(self, scope: MutableMapping[str, Any], answer: AtOnce) -> bool:
+        """What uvicorn does in two messages, which are needed where others or the client are waited for, and for HEAD."""
+        cycle = self.cycle
+        is_next = cycle.scope is scope and not (cycle.response_started or cycle.disconnected)
+        if not is_next or self.flow.write_paused or scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        self._put(answer if cycle.keep_alive else _last(answer))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     @property
     def stopping(self) -> bool:
@@ -247,27 +256,35 @@ class StrictProtocol(HttpToolsProtocol):
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
         else:
-            answer = task.result()
-            self._write(answer._replace(lines=answer.lines + b"connection: close\r\n"))
+            self._write(_last(task.result()))
             self.transport.close()
 
     def _write(self, answer: AtOnce) -> None:
+        self._put(answer)
+        self.server_state.total_requests += 1
+        if self.timeout_keep_alive_task is None:
+            self._start_idle_timer(self.timeout_keep_alive)
+
+    def _put(self, answer: AtOnce) -> None:
         state = self.server_state
         if state.default_headers is not self._default_headers:
             self._default_headers = state.default_headers
             self._default_lines = lines_of(state.default_headers)
         head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], self._default_lines, answer.lines)
         self.transport.writelines((head, answer.body))
-        state.total_requests += 1
-        if self.timeout_keep_alive_task is None:
-            self._start_idle_timer(self.timeout_keep_alive)
 
     # The timer of a connection that nobody uses goes on while it is used, and looks at its end whether it was. uvicorn stops it
     # at each request and starts another one, for a tenth of what a hit takes.
 
     def on_response_complete(self) -> None:
-        self._stop_idle_timer()
-        super().on_response_complete()
+        if self.pipeline or self.timeout_keep_alive_task is None:
+            self._stop_idle_timer()
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self._active_at = self.loop.time()
+            self.flow.resume_reading()
 
     def _unset_keepalive_if_required(self) -> None:
         """uvicorn's way to say that something has come, or is done."""
@@ -350,25 +367,14 @@ class StrictProtocol(HttpToolsProtocol):
         """The whole answer; between two messages, what is known of the last one is not about what came after it."""
         headers = self.headers if self._in_message else []
         target = self.url.partition(b"?")[0] if self._in_message else b""
-        instance = target.decode("latin-1") if len(target) <= _LONGEST_INSTANCE else ""
         request_id = sane_request_id(dict(headers).get(b"x-request-id"))
         _log.info("refused", status=status, detail=detail, request_id=request_id)
-        title = HTTPStatus(status).phrase
-        slug = slug or title.lower().replace(" ", "-")
-        body = problem_body(status, slug, title, detail, instance=instance, members={"request_id": request_id})
-        fields = [
-            *self.server_state.default_headers,
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"cache-control", b"no-store"),
-            (b"connection", b"close"),
-        ]
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            fields.append((b"allow", ", ".join(METHODS).encode()))
-        lines = [b"HTTP/1.1 %d %b" % (status, title.encode()), *(b"%b: %b" % field for field in fields)]
-        return b"\r\n".join([*lines, b"", body])
+        return refusal(status, detail, target, request_id, self.server_state.default_headers, slug)
+
+
+def _last(answer: AtOnce) -> AtOnce:
+    """It says that the connection ends with it."""
+    return answer._replace(lines=answer.lines + b"connection: close\r\n")
 
 
 def serve(service: str, settings: ServiceSettings, create_app: Callable[[Any], FastAPI]) -> None:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import AsyncIterator, Iterable
 
-from gateway.adapters.http1.answer import Answer
+from gateway.adapters.http1.answer import PIECE, Answer
+from gateway.adapters.http1.reading import BODILESS
 from gateway.domain.patience import Patience
 from shared.errors import Unavailable
 
@@ -41,6 +42,8 @@ class UpstreamAnswer:
         self._patience = patience
         self.status = answer.status
         self.headers = _for_the_client(answer.fields)
+        if self.status in BODILESS:  # a server would wait for what it is told of
+            self.headers = tuple(field for field in self.headers if field[0] != b"content-length")
         self.broken = False
 
     def release(self) -> None:
@@ -49,6 +52,16 @@ class UpstreamAnswer:
 
     def header(self, name: bytes) -> bytes | None:
         return next((value for key, value in self.headers if key == name), None)
+
+    def at_hand(self) -> bytes | None:
+        """The body, where all of it has come and it is short; its headers then say how long it is."""
+        answer = self._answer
+        if not answer.is_whole or answer.held > PIECE:
+            return None
+        body = answer.take()
+        if self.status not in BODILESS and self.header(b"content-length") is None:
+            self.headers = (*self.headers, (b"content-length", b"%d" % len(body)))
+        return body
 
     async def read(self) -> bytes:
         """The whole body; Unavailable when it does not come."""

@@ -7,7 +7,7 @@ from math import ceil
 from types import TracebackType
 from typing import Self
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span
 
 from gateway.adapters.http1.answer import Answer
 from gateway.adapters.upstream_answer import BrokenAnswer, UpstreamAnswer
@@ -61,7 +61,7 @@ class Upstreams:
         # half of the time, so that another instance can still be asked
         every = {url for instances in urls.values() for url in instances}
         self._client = UpstreamClient(every, connections=connections, connect_s=timeout_s / 2)
-        self._tracer = telemetry.tracer
+        self._telemetry = telemetry
         self._metrics = UpstreamMetrics(metrics, {name: one.instances for name, one in self._services.items()}, clock)
         self.shedding = shedding
         self._timeout_s = timeout_s
@@ -82,8 +82,10 @@ class Upstreams:
         return _Sending(self, self._services[service], request)
 
     def start_span(self, service: str, request: Outgoing) -> Span:
+        if not self._telemetry.exports:
+            return get_current_span()  # to be handed on
         attributes = {"http.request.method": request.method, "peer.service": service}
-        return self._tracer.start_span(f"{request.method} {service}", kind=SpanKind.CLIENT, attributes=attributes)
+        return self._telemetry.tracer.start_span(f"{request.method} {service}", kind=SpanKind.CLIENT, attributes=attributes)
 
     async def first_answer(self, service: _Service, request: Outgoing, span: Span) -> tuple[Call, UpstreamAnswer]:
         wait_s = request.timeout_s or self._timeout_s

@@ -19,7 +19,6 @@ from gateway.api.asked import Targets
 from gateway.api.exchange import ClientGone, Exchange
 from gateway.api.forwarding import Forwarding
 from gateway.api.reading import Reading
-from gateway.api.telling import log_request
 from gateway.domain.addresses import Network
 from gateway.domain.admission import Admission
 from gateway.domain.bodies import SMALL, BodyRoom, HeldBody
@@ -28,6 +27,7 @@ from gateway.domain.credentials import credential_of
 from gateway.domain.errors import NotFromHere
 from gateway.domain.origins import Origins
 from gateway.domain.permission import check_permission
+from gateway.domain.ports import Resolved
 from gateway.domain.requests import NOBODY, Recorder, RequestRecord, session_kind
 from gateway.domain.routing import Route
 from shared.clock import Clock
@@ -36,7 +36,7 @@ from shared.errors import KalpiError, Unauthenticated
 from shared.limits.batches import day_cost, series_in
 from shared.limits.plans import Plan
 from shared.limits.sharing import subject_of
-from shared.logging import get_logger
+from shared.logging import get_logger, log_request
 from shared.principal import Principal
 from shared.problems import internal_error, problem_response
 from shared.scopes import ADMIN
@@ -191,13 +191,7 @@ class Edge:
     async def _authenticate(self, route: Route, exchange: Exchange, page: str | None) -> Principal:
         """Unauthenticated; Forbidden where the credential is not for this route, this address or this web page."""
         try:
-            keys, bearers = exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization")
-            credential = credential_of(keys, bearers)
-            identity = self._callers.identify(credential)
-            caller = self._callers.known(identity)
-            if caller is None:
-                await self._admission.check_address(exchange.client_ip)
-                caller = await self._callers.resolve(identity)
+            caller = await self._caller(exchange)
             exchange.principal = caller.principal
             if page is not None:
                 cors.hold_to_tenant(exchange, page, caller)
@@ -205,8 +199,24 @@ class Edge:
         except (Unauthenticated, NotFromHere):
             await self._admission.anonymous(exchange.client_ip)
             raise
-        self._callers.remember((b"x-api-key", keys[0]) if keys else (b"authorization", bearers[0]), credential, identity)
         return caller.principal
+
+    async def _caller(self, exchange: Exchange) -> Resolved:
+        """Unauthenticated."""
+        keys, bearers = exchange.header_values(b"x-api-key"), exchange.header_values(b"authorization")
+        shown = _shown(keys, bearers)
+        caller = self._callers.recognise(shown, self._clock()) if shown is not None else None
+        if caller is not None:
+            return caller
+        credential = credential_of(keys, bearers)
+        identity = self._callers.identify(credential)
+        caller = self._callers.known(identity)
+        if caller is None:
+            await self._admission.check_address(exchange.client_ip)
+            caller = await self._callers.resolve(identity)
+        if shown is not None:
+            self._callers.remember(shown, credential, identity)
+        return caller
 
     async def _compute(self, route: Route, exchange: Exchange, held: HeldBody, principal: Principal, plan: Plan) -> None:
         # its slot first: what waits for a body, or counts in it, is one of the requests that a caller may have at a time
@@ -254,6 +264,13 @@ class Edge:
         if decision is None:
             decision = await self._admission.spend(principal, plan, day_cost, client_ip=exchange.client_ip)
         exchange.paid(day_cost, decision)
+
+
+def _shown(keys: Sequence[bytes], bearers: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+    """The one header that a credential came in."""
+    if len(keys) + len(bearers) != 1:
+        return None
+    return (b"x-api-key", keys[0]) if keys else (b"authorization", bearers[0])
 
 
 def _record_of(exchange: Exchange, at: datetime, seconds: float) -> RequestRecord:

@@ -12,7 +12,7 @@ from gateway.domain.addresses import Network, client_address
 from gateway.domain.bodies import HeldBody
 from gateway.domain.errors import BodyTooLarge
 from gateway.domain.requests import CacheUse
-from shared.at_once import Fields
+from shared.at_once import WHOLE, AnswerWhole, AtOnce, Fields, lines_of
 from shared.context import sane_request_id
 from shared.errors import InvalidInput
 from shared.limits.fields import ratelimit_fields
@@ -155,8 +155,22 @@ class Exchange:
         return _Attended(self)
 
     async def give(self, answer: Given) -> None:
-        await self.start(answer.status, answer.fields)
-        await self.piece(answer.body, more=False)
+        await self.whole(answer.status, answer.fields, answer.body)
+
+    async def whole(self, status: int, fields: Fields, body: bytes) -> None:
+        if not self.at_once(status, fields, body):
+            await self.start(status, fields)
+            await self.piece(body, more=False)
+
+    def at_once(self, status: int, fields: Fields, body: bytes) -> bool:
+        """In one write; False, and nothing done, where the server has to wait, or cannot do that."""
+        extension = self.scope.get("extensions", {}).get(WHOLE)
+        write: AnswerWhole | None = extension["answer"] if extension is not None else None
+        if write is None or not write(self.scope, AtOnce(status, lines_of(self._complete(fields)), body)):
+            return False
+        self.started = self.ended = True
+        self.status, self.bytes_out = status, len(body)
+        return True
 
     async def start(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
         await self.send({"type": "http.response.start", "status": status, "headers": fields})
@@ -165,12 +179,14 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            fields = self._common.complete([*message["headers"], *self._added])
-            message = {**message, "headers": [*fields, (b"x-request-id", self.request_id.encode("ascii"))]}
+            message = {**message, "headers": self._complete(message["headers"])}
         else:
             self.bytes_out += len(message.get("body", b""))
             self.ended = not message.get("more_body", False)
         await self._send(message)
+
+    def _complete(self, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+        return [*self._common.complete([*fields, *self._added]), (b"x-request-id", self.request_id.encode("ascii"))]
 
     async def piece(self, body: bytes, *, more: bool) -> None:
         await self.send({"type": "http.response.body", "body": body, "more_body": more})

@@ -1,6 +1,7 @@
 """Requests on their way to a service, and its answers on their way to the client."""
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import nullcontext
 
 from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
@@ -82,14 +83,23 @@ async def stream(exchange: Exchange, upstream: UpstreamAnswer) -> None:
     """The answer as it comes, or 304 for a client that has it; BrokenAnswer when it, or the client, stops in the middle."""
     if upstream.status == 200 and client_has(upstream.header(b"etag"), exchange.header(b"if-none-match")):
         fields = [field for field in told(upstream.headers) if field[0] not in {b"content-length", b"content-type"}]
-        await exchange.start(304, fields)
-        await exchange.piece(b"", more=False)
+        await _in_time(exchange.whole(304, fields, b""))
         return
-    await exchange.start(upstream.status, told(upstream.headers))
+    body = upstream.at_hand()
+    if body is not None:
+        fields = told(upstream.headers)
+        if not exchange.at_once(upstream.status, fields, body):
+            await _in_time(exchange.whole(upstream.status, fields, body))
+        return
+    await _in_time(exchange.start(upstream.status, told(upstream.headers)))
     async for piece in upstream.pieces():
-        try:
-            async with asyncio.timeout(_PIECE_S):
-                await exchange.piece(piece, more=True)
-        except TimeoutError:
-            raise BrokenAnswer("the client reads too slowly") from None
-    await exchange.piece(b"", more=False)
+        await _in_time(exchange.piece(piece, more=True))
+    await _in_time(exchange.piece(b"", more=False))
+
+
+async def _in_time(sending: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(_PIECE_S):
+            await sending
+    except TimeoutError:
+        raise BrokenAnswer("the client reads too slowly") from None

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from gateway.api.answers import CommonFields, Given
 from gateway.api.asked import Asked, Targets
 from gateway.api.reading import Reading
-from gateway.api.telling import log_request
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.admission import Admission
 from gateway.domain.callers import Callers
@@ -27,6 +26,7 @@ from shared.limits.fields import ratelimit_fields
 from shared.limits.limiter import Decision
 from shared.limits.plans import Plan
 from shared.limits.sharing import subject_of
+from shared.logging import log_request
 from shared.principal import Principal
 from shared.problems import problem_response
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-__all__ = ["Answer", "Failure", "Source"]
+__all__ = ["PIECE", "Answer", "Failure", "Source"]
 
 PIECE = 64 * 1024
 """Bytes that are taken at a time."""

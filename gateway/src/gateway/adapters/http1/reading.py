@@ -17,7 +17,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.adapters.http1.answer import Answer
 
-__all__ = ["MAX_AROUND_CHUNKS", "MAX_FIELDS", "MAX_HEADER_BYTES", "AnswerReader", "Malformed"]
+__all__ = ["BODILESS", "MAX_AROUND_CHUNKS", "MAX_FIELDS", "MAX_HEADER_BYTES", "AnswerReader", "Malformed"]
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_FIELDS = 100
@@ -28,7 +28,8 @@ _LINE = 16
 """Bytes of a status line, at least."""
 _VERSIONS = frozenset({"1.1", "1.0"})
 _SWITCHING = 101
-_BODILESS = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
+"""Statuses of answers that have no body, whatever they say of one."""
 
 
 class Malformed(Exception):
@@ -105,7 +106,7 @@ class AnswerReader:
         if status < 200:
             return
         answer.status = status
-        if not self._is_head and status not in _BODILESS:
+        if not self._is_head and status not in BODILESS:
             _check_framing(answer.fields, version)
         answer.has_head = True
         self._room = MAX_AROUND_CHUNKS

@@ -514,7 +514,8 @@ async def test_health_tells_of_every_dependency(gateway: httpx.AsyncClient) -> N
     assert set(health["dependencies"]) == {
         "nats",
         "redis",
-        "limits", "plans",
+        "limits",
+        "plans",
         "auth-service",
         "data-service",
         "indicator-service",

@@ -6,8 +6,10 @@ An application that can sets `app.state.at_once`; the server asks it of each pla
 from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
-__all__ = ["WHOLE", "AnswerAtOnce", "AnswerWhole", "AtOnce", "Fields", "Peer", "Soon", "lines_of"]
+__all__ = ["GONE", "WHOLE", "AnswerAtOnce", "AnswerWhole", "AtOnce", "CallWhenGone", "Fields", "Peer", "Soon", "lines_of"]
 
+GONE = "kalpi.gone"
+"""In a scope's `extensions`, with a `CallWhenGone` as its `call`."""
 WHOLE = "kalpi.whole"
 """In a scope's `extensions`, with an `AnswerWhole` as its `answer`."""
 
@@ -33,6 +35,10 @@ ASGI."""
 
 AnswerWhole = Callable[[MutableMapping[str, Any], AtOnce], bool]
 """Of a scope, and the whole answer: in one write, instead of two messages. False where those are needed."""
+
+CallWhenGone = Callable[[Callable[[], None] | None], bool]
+"""`gone` is called, once, where the client goes before it is answered, which else takes a task that waits for `http.disconnect`;
+None calls nobody any more. False where it has gone already."""
 
 
 def lines_of(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

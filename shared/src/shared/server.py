@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from shared.at_once import WHOLE, AnswerAtOnce, AtOnce, Fields, Soon, lines_of
+from shared.at_once import GONE, WHOLE, AnswerAtOnce, AtOnce, Fields, Soon, lines_of
 from shared.context import sane_request_id
 from shared.framing import Fault, fault_of
 from shared.health import Readiness
@@ -71,6 +71,7 @@ class StrictProtocol(HttpToolsProtocol):
     _room = MAX_HEADER_BYTES
     _in_message = _in_header = _handed_on = False
     _refused = _answered = False
+    _gone: Callable[[], None] | None = None
     _header_timer: asyncio.TimerHandle | None = None
     _tail_timer: asyncio.TimerHandle | None = None
     _default_headers: Fields | None = None
@@ -89,6 +90,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._stop_idle_timer()
         self._stop_tail_timer()
         super().connection_lost(exc)
+        self._tell_gone()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -180,7 +182,16 @@ class StrictProtocol(HttpToolsProtocol):
         self.headers += headers
         self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
-        self.scope["extensions"] = {WHOLE: {"answer": self._answer_whole}}
+        self.scope["extensions"] = {WHOLE: {"answer": self._answer_whole}, GONE: {"call": self._call_when_gone}}
+
+    def _call_when_gone(self, gone: Callable[[], None] | None) -> bool:
+        self._gone = gone
+        return not (self._refused or self.transport.is_closing())
+
+    def _tell_gone(self) -> None:
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone()
 
     def _answer_whole(self, scope: MutableMapping[str, Any], answer: AtOnce) -> bool:
         """What uvicorn does in two messages, which are needed where others or the client are waited for, and for HEAD."""
@@ -344,6 +355,7 @@ class StrictProtocol(HttpToolsProtocol):
         if newest is not None:
             newest.disconnected = True
             newest.message_event.set()
+            self._tell_gone()
         self.transport.write(self._refusal(status, detail))
         # closed at once, it would be reset by what is still coming, and the answer lost with it (RFC 9112, section 9.6)
         self.transport.write_eof()

@@ -12,7 +12,7 @@ from gateway.domain.addresses import Network, client_address
 from gateway.domain.bodies import HeldBody
 from gateway.domain.errors import BodyTooLarge
 from gateway.domain.requests import CacheUse
-from shared.at_once import WHOLE, AnswerWhole, AtOnce, Fields, lines_of
+from shared.at_once import GONE, WHOLE, AnswerWhole, AtOnce, CallWhenGone, Fields, lines_of
 from shared.context import sane_request_id
 from shared.errors import InvalidInput
 from shared.limits.fields import ratelimit_fields
@@ -195,7 +195,7 @@ class Exchange:
 class _Attended:
     """As `asyncio.timeout` ends what takes too long."""
 
-    __slots__ = ("_before", "_exchange", "_gone", "_task", "_watch")
+    __slots__ = ("_before", "_call", "_exchange", "_gone", "_task", "_watch")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -205,17 +205,29 @@ class _Attended:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
         self._task, self._before = task, task.cancelling()
-        self._watch = asyncio.create_task(self._until_gone(), name="attending")
+        extension = self._exchange.scope.get("extensions", {}).get(GONE)
+        self._call: CallWhenGone | None = extension["call"] if extension is not None else None
+        self._watch: asyncio.Task[None] | None = None
+        if self._call is None:
+            self._watch = asyncio.create_task(self._until_gone(), name="attending")
+        elif not self._call(self._end):
+            self._end()
 
     async def _until_gone(self) -> None:
         while (await self._exchange.receive())["type"] != "http.disconnect":
             pass
+        self._end()
+
+    def _end(self) -> None:
         # it is told of the end of an answer, too
-        if not self._exchange.ended:
+        if not (self._exchange.ended or self._gone):
             self._gone = True
             self._task.cancel()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._watch.cancel()
+        if self._call is not None:
+            self._call(None)
+        if self._watch is not None:
+            self._watch.cancel()
         if self._gone and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise ClientGone from None

@@ -14,8 +14,8 @@ from tests.support.gateway_process import gateway_process
 from tests.support.stack import Stack
 
 IMPATIENT = """
-import runpy, shared.server, gateway.api.exchange
-shared.server.HEADER_DEADLINE_S = shared.server.TAIL_S = 0.5
+import runpy, shared.strict_protocol, gateway.api.exchange
+shared.strict_protocol.HEADER_DEADLINE_S = shared.strict_protocol.TAIL_S = 0.5
 gateway.api.exchange._PIECE_S = 0.5
 gateway.api.exchange._BODY_S = 1.0
 runpy.run_module("gateway", run_name="__main__")

@@ -18,10 +18,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from shared import server as server_module
+from shared import strict_protocol
 from shared.at_once import WHOLE, AtOnce, Peer, Soon
-from shared.server import StrictProtocol
 from shared.settings import EX_CONFIG
+from shared.strict_protocol import StrictProtocol
 from tests.support.http_server import serving
 from tests.support.poll import until
 from tests.support.principals import PRINCIPAL_KEYS
@@ -226,7 +226,7 @@ async def test_requests_before_it_are_no_part_of_a_header_that_comes_in_pieces(a
 
 
 async def test_half_a_header_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HEADER_DEADLINE_S", 0.1)
+    monkeypatch.setattr(strict_protocol, "HEADER_DEADLINE_S", 0.1)
     async with serving(app) as url:
         port = httpx.URL(url).port
         assert port is not None

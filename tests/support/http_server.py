@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from shared.server import StrictProtocol
+from shared.strict_protocol import StrictProtocol
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
 from shared.events import EventBus
+from shared.limits.keys import LEASES, counter
 from shared.limits.plans import SECONDS_A_DAY
 from shared.subjects import COUNTERS_SUBJECT
 
@@ -45,7 +46,7 @@ class RedisCounters:
             async with self._redis.pipeline() as pipe:
                 pipe.time()
                 for subject in subjects:
-                    pipe.hmget(f"limits:day:{subject}", "day", "used")
+                    pipe.hmget(counter("day", subject), "day", "used")
                 (seconds, _), *stored = await pipe.execute()
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
@@ -53,9 +54,9 @@ class RedisCounters:
         return {subject: int(used) for subject, (day, used) in zip(subjects, stored, strict=True) if _is(day, today)}
 
     async def clear(self, subjects: Sequence[str]) -> None:
-        counters = [f"limits:{kind}:{subject}" for kind, subject in product(_KINDS, subjects)]
+        counters = [counter(kind, subject) for kind, subject in product(_KINDS, subjects)]
         try:
-            await self._clear(keys=["limits:leases", *counters])
+            await self._clear(keys=[LEASES, *counters])
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
         await self._bus.publish(COUNTERS_SUBJECT, {"subjects": list(subjects)})

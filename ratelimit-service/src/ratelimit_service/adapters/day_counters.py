@@ -7,12 +7,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
+from shared.limits.keys import EPOCH, LEASES, counter
 
 __all__ = ["DayCounters"]
 
-_COUNTERS = "limits:day:"
-_LEASES = "limits:leases"
-_MARK = "limits:epoch"
+_COUNTERS = counter("day", "")
 _CHUNK = 1000
 _EPOCH = date(1970, 1, 1)
 _OF_SUBJECTS = ("user:", "tenant:")
@@ -43,7 +42,7 @@ class DayCounters:
         """Units that gateways have taken ahead and may not have spent, by subject. A record is `name day units counter`."""
         found: dict[str, int] = {}
         try:
-            async for record, _ in self._redis.zscan_iter(_LEASES, count=_CHUNK):
+            async for record, _ in self._redis.zscan_iter(LEASES, count=_CHUNK):
                 _, of, units, counter = record.decode().split(" ")
                 subject = counter.removeprefix(_COUNTERS)
                 if int(of) == (day - _EPOCH).days:
@@ -55,7 +54,7 @@ class DayCounters:
     async def epoch(self) -> str:
         """The mark that gateways put into the store; empty where there is none."""
         try:
-            mark = await self._redis.get(_MARK)
+            mark = await self._redis.get(EPOCH)
         except (RedisError, OSError) as error:
             raise Unavailable("the counters in Redis cannot be read") from error
         return mark.decode() if isinstance(mark, bytes) else ""

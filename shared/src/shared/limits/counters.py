@@ -7,6 +7,7 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Any, Protocol
 
+from shared.limits.keys import EPOCH, GATEWAYS, LEASES
 from shared.limits.policies import Policy
 from shared.scripts import Argument, Script
 
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 MICROSECOND = 1_000_000
-_EPOCH, _GATEWAYS, _LEASES = "limits:epoch", "limits:gateways", "limits:leases"
 _MOST_LOST = 1000
 Now = Callable[[], datetime]
 """Replaces the store's clock, in tests."""
@@ -46,7 +46,7 @@ class Question:
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self.policies = tuple(policies)
-        self.keys = [_EPOCH, *(policy.key for policy in policies)]
+        self.keys = [EPOCH, *(policy.key for policy in policies)]
         self.arguments: list[Argument] = []
         for p in policies:
             self.arguments += [p.kind, p.quota, p.window_s * MICROSECOND, p.cost, int(p.shadow)]
@@ -119,7 +119,7 @@ class Counters:
         self, policies: Sequence[Policy], units: Sequence[int], keep: Sequence[int], *, epoch: str, name: str, lost_after_s: float
     ) -> list[Block] | None:
         """So many units of each policy, of which `keep` remain; None when one has less, or the store is of another epoch."""
-        keys = [_EPOCH, _LEASES, *(policy.key for policy in policies)]
+        keys = [EPOCH, LEASES, *(policy.key for policy in policies)]
         arguments: list[Argument] = [self._at(), epoch, name, round(lost_after_s * MICROSECOND)]
         for p, wanted, left in zip(policies, units, keep, strict=True):
             arguments += [p.kind, p.quota, p.window_s * MICROSECOND, wanted, left]
@@ -135,11 +135,11 @@ class Counters:
     def give_back(self, record: str, left: int) -> "Future[Any]":
         """The units that were credited: none to a day that is over, and of one record once. Sent before what is asked next."""
         _, day, _, counter = record.split(" ")
-        return self._scripts.call(_GIVE_BACK, [_LEASES, counter], [record, day, left])
+        return self._scripts.call(_GIVE_BACK, [LEASES, counter], [record, day, left])
 
     async def lost_leases(self) -> list[Lost]:
         """Each is told once."""
-        records: list[bytes] = await self._scripts.call(_LOST, [_LEASES], [self._at(), _MOST_LOST])
+        records: list[bytes] = await self._scripts.call(_LOST, [LEASES], [self._at(), _MOST_LOST])
         parts = [record.decode().split(" ") for record in records]
         return [Lost(name.partition("/")[0], int(day), int(units), counter) for name, day, units, counter in parts]
 
@@ -152,7 +152,7 @@ class Counters:
     async def heartbeat(self, gateway: str, proposed: str, alive_s: float) -> Pulse:
         """`alive_s` 0 leaves."""
         arguments: list[Argument] = [self._at(), proposed, gateway, round(alive_s * MICROSECOND)]
-        epoch, age, live = await self._scripts.call(_HEARTBEAT, [_EPOCH, _GATEWAYS], arguments)
+        epoch, age, live = await self._scripts.call(_HEARTBEAT, [EPOCH, GATEWAYS], arguments)
         return Pulse(epoch.decode(), age, live)
 
     def release(self, key: str, holder: str) -> "Future[Any]":

@@ -24,6 +24,7 @@ from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.limits.counters import MICROSECOND, Answer, Counters, Lost, Restored, Scripts
 from shared.limits.guards import Guards
+from shared.limits.keys import counter
 from shared.limits.leases import LEASE_S, Ask, Purse
 from shared.limits.plans import SECONDS_A_DAY, Burst, Limits
 from shared.limits.policies import Decision, Outcome, Policy, burst_policy, policies_of, slots_policy
@@ -357,8 +358,8 @@ class Limiter:
 
     async def raise_to(self, subject: str, policy: str, day: date, used: int) -> int:
         """At least so many units of that day's quota count as used; how many were added. `policy` is `day`, or `tenant`."""
-        key = f"limits:day:{subject}" if policy == "day" else f"limits:day:members:{subject.removeprefix('tenant:')}"
-        return await self._counters.restore([Restored(key, (day - date(1970, 1, 1)).days, used)])
+        of = subject if policy == "day" else f"members:{subject.removeprefix('tenant:')}"
+        return await self._counters.restore([Restored(counter("day", of), (day - date(1970, 1, 1)).days, used)])
 
     async def _restore(self, everything: bool) -> bool:  # noqa: FBT001 - Presence's
         """Raises the counters of an emptied store to what was heard of them, or else pays what was spent without one."""

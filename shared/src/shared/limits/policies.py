@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from shared.limits.keys import counter
 from shared.limits.plans import SECONDS_A_DAY, Burst, Limits, Outage, Quota
 
 __all__ = ["Decision", "Heading", "Outcome", "Policy", "burst_policy", "policies_of", "slots_policy"]
@@ -24,7 +25,7 @@ class Policy:
 
     @property
     def key(self) -> str:
-        return f"limits:{self.kind}:{self.subject}"
+        return counter(self.kind, self.subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from datetime import datetime
 
 from shared.errors import Unavailable
 from shared.limits.counters import Restored
+from shared.limits.keys import counter
 from shared.limits.plans import SECONDS_A_DAY
 from shared.limits.policies import Decision, Heading, Outcome, Policy
 
@@ -46,7 +47,7 @@ class Ledger:
         return self._heard.get(key, (-1, 0))
 
     def forget(self, subject: str) -> None:
-        self._heard.pop(f"limits:day:{subject}", None)
+        self._heard.pop(counter("day", subject), None)
 
     def known(self) -> list[Restored]:
         """Of the newest day: the others are over."""

@@ -7,7 +7,7 @@ from gateway.domain.caching import LONGEST, SURROGATE_KEY, Tags, tags_in
 from shared.at_once import Fields, lines_of
 from shared.conditional import etag_matches
 
-__all__ = ["CommonFields", "Given", "ReadyAnswer", "client_has", "is_keepable", "told", "value_of"]
+__all__ = ["CommonFields", "Given", "ReadyAnswer", "client_has", "is_keepable", "of_304", "told", "value_of"]
 
 _NOT_OF_304 = frozenset({b"content-length", b"content-type"})
 """RFC 9110, section 15.4.5: what a 200 would say is said, but for what describes a body that is not there."""
@@ -64,7 +64,7 @@ class ReadyAnswer:
         self.tags: Tags = tags_in(value_of(headers, SURROGATE_KEY)) or ()
         self.etag = value_of(headers, b"etag")
         self._whole = Given(200, fields, body)
-        self._not_modified = Given(304, [field for field in fields if field[0] not in _NOT_OF_304], b"")
+        self._not_modified = Given(304, of_304(fields), b"")
         self.size = len(body) + 3 * len(self._whole.lines)
 
     def for_client(self, if_none_match: bytes | None) -> Given:
@@ -76,6 +76,11 @@ def is_keepable(upstream: UpstreamAnswer) -> bool:
     length = upstream.header(b"content-length")
     is_tagged = upstream.status == 200 and tags_in(upstream.header(SURROGATE_KEY)) is not None
     return is_tagged and length is not None and int(length) <= LONGEST
+
+
+def of_304(fields: Fields) -> Fields:
+    """Of a 200's fields, those of the 304 in its place."""
+    return [field for field in fields if field[0] not in _NOT_OF_304]
 
 
 def client_has(etag: bytes | None, if_none_match: bytes | None) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from contextlib import nullcontext
 
 from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
-from gateway.api.answers import client_has, told
+from gateway.api.answers import client_has, of_304, told
 from gateway.api.exchange import Exchange
 from gateway.domain.bodies import SMALL, HeldBody
 from gateway.domain.routing import Route
@@ -82,8 +82,7 @@ class Forwarding:
 async def stream(exchange: Exchange, upstream: UpstreamAnswer) -> None:
     """The answer as it comes, or 304 for a client that has it; BrokenAnswer when it, or the client, stops in the middle."""
     if upstream.status == 200 and client_has(upstream.header(b"etag"), exchange.header(b"if-none-match")):
-        fields = [field for field in told(upstream.headers) if field[0] not in {b"content-length", b"content-type"}]
-        await _in_time(exchange.whole(304, fields, b""))
+        await _in_time(exchange.whole(304, of_304(told(upstream.headers)), b""))
         return
     body = upstream.at_hand()
     if body is not None:

@@ -44,7 +44,7 @@ run: $(READY) ## everything on this machine: Postgres, Valkey, NATS and the five
 .PHONY: test
 test: lint ## lint, types, import rules, then every test on the real servers, with coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder
+	@$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --max-worker-restart 0 --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@rm -f .coverage.* # what is left is half a file, of a process that a test has killed
 	@$(BIN)/coverage report --format=total | sed 's/^/coverage: /; s/$$/%/'

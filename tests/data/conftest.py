@@ -1,6 +1,7 @@
 """The data-service app on the shipped sample, with plans published and a user of each kind."""
 
 from collections.abc import AsyncIterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,15 @@ from data_service.settings import Settings
 from shared.limits.plans import Entitlements
 from tests.support.asgi import running
 from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> None:
+    """What the processes that tests start, and the readers of Parquet, are forked from: it imports for all of them, once."""
+    forkserver.set_forkserver_preload(
+        ["tests.data.dataset_child", "tests.data.test_data_import_child", "data_service.adapters.parquet_apart"]
+    )
+    forkserver.ensure_running()
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 import datetime as dt
 import io
 import random
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -45,8 +47,17 @@ def parquet(frame: pl.DataFrame) -> bytes:
 
 
 def bring(writer: Memory, *files: bytes, mapping: ColumnMap | None = None, dry_run: bool = False) -> Report:
-    sources = [Source(f"file{number}", io.BytesIO(data)) for number, data in enumerate(files, 1)]
-    return store(read_upload(sources, mapping or {}, upload_to(writer)), writer, dry_run=dry_run)
+    with ExitStack() as opened:
+        sources = [Source(f"file{number}", opened.enter_context(file_of(data))) for number, data in enumerate(files, 1)]
+        return store(read_upload(sources, mapping or {}, upload_to(writer)), writer, dry_run=dry_run)
+
+
+@contextmanager
+def file_of(data: bytes) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file
 
 
 def faults(

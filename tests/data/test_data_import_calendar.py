@@ -1,6 +1,5 @@
 """Imports against the clock and the calendar of an exchange, and of bars of less than a day."""
 
-import io
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,7 +13,7 @@ from data_service.domain.bars import NUMBERS, UNLISTED, Bars, Listing
 from data_service.domain.importing import OF_DAYS, Fault, Terms, UnfitUpload
 from data_service.domain.merging import Report, store
 from tests.data.memory import MemoryWriter
-from tests.data.test_data_import import HEADER, csv, parquet, upload_to
+from tests.data.test_data_import import HEADER, csv, file_of, parquet, upload_to
 from tests.data.test_data_intraday import NEW_YORK, head, moments
 
 OUTSIDE = "outside the sessions of XNYS"
@@ -26,7 +25,8 @@ def terms(interval: str = "1min", exchange: str | None = "XNYS", *, check: bool 
 
 
 def bring(writer: MemoryWriter, data: bytes, asked: Terms, *, dry_run: bool = False) -> Report:
-    return store(read_upload([Source("f", io.BytesIO(data))], {}, upload_to(writer, asked)), writer, dry_run=dry_run)
+    with file_of(data) as file:
+        return store(read_upload([Source("f", file)], {}, upload_to(writer, asked)), writer, dry_run=dry_run)
 
 
 def rows(*dates: str, symbol: str = "A") -> bytes:

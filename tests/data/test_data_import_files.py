@@ -4,11 +4,12 @@ import contextlib
 import datetime as dt
 import io
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_service.adapters import uploads
@@ -148,6 +149,15 @@ def test_a_parquet_file_is_not_unpacked_beyond_what_it_may_be(monkeypatch: pytes
     assert faults(csv(GOOD, GOOD)) == [(None, None, "more than 1 rows")]
 
 
+ENDS_POLARS = Path(__file__).parent / "ends_polars.parquet"
+"""What `parquet` writes, with one byte of a page changed: Polars 2.1 asks for 2**61 bytes of memory for it, and aborts."""
+
+
+def test_a_file_that_ends_the_process_that_reads_it_is_a_fault_like_any_other() -> None:
+    assert faults(ENDS_POLARS.read_bytes()) == [(None, None, "not readable as Parquet")]
+
+
+@settings(max_examples=20)  # each of them is read by a new process
 @given(st.data())
 def test_a_damaged_parquet_file_is_a_fault_and_nothing_else(data: st.DataObject) -> None:
     whole = bytearray(parquet(frame_of(sample()[:1]).head(50)))

@@ -86,7 +86,6 @@ def test_what_was_imported_outlives_the_segments(tmp_path: Path) -> None:
 
 def test_an_import_killed_at_any_step_has_happened_or_has_not(tmp_path: Path) -> None:
     context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.data.test_data_import_child"])
     file = tmp_path / "one.csv"
     file.write_bytes(csv(GOOD, NEW, "AAPL,2005-06-01,40,41,39,40,5"))
     before = versions(tmp_path / "new")

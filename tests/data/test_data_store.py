@@ -198,9 +198,7 @@ def test_an_unfit_source_leaves_what_was_there(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def forks() -> object:
     """Processes that have imported everything and used nothing."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.data.dataset_child"])
-    return context
+    return get_context("forkserver")
 
 
 def test_a_writer_killed_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, forks: object) -> None:

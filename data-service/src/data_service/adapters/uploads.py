@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import polars as pl
 
+from data_service.adapters.parquet_apart import Unreadable, opened_apart
 from data_service.adapters.parquet_footer import unpacked_bytes
 from data_service.domain.importing import ACTIONS, COLUMNS, MISSING, OF_DAYS, REQUIRED, TWICE, UNKNOWN, Fault, Rows, Upload
 
@@ -42,7 +43,7 @@ ColumnMap = Mapping[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`name` is how faults call it; `file` is at its beginning, and stays open."""
+    """`name` is how faults call it; `file` is at its beginning, and stays open. One of Parquet has a descriptor."""
 
     name: str
     file: BinaryIO
@@ -172,25 +173,23 @@ def _plain(name: str) -> str:
 
 def _parquet(source: Source, mapping: ColumnMap, upload: Upload) -> _Pieces:
     size = source.file.seek(0, 2)
+    unreadable = _Unfit("not readable as Parquet")
     try:
         unpacked = unpacked_bytes(source.file)
-        source.file.seek(0)
-        frame = pl.scan_parquet(source.file)
-        header = frame.collect_schema().names()
-        rows = frame.select(pl.len()).collect().item()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
-        raise _Unfit("not readable as Parquet") from error
-    if rows > MOST_ROWS:
-        raise _Unfit(f"more than {MOST_ROWS:,} rows")
-    if unpacked > _MOST_UNPACKED:
-        raise _Unfit(f"more than {_MOST_UNPACKED:,} bytes once it is unpacked")
-    columns = _columns(source.name, header, mapping, upload)
-    kept = {name: column for name, column in zip(header, columns, strict=True) if column is not None}
-    for first in range(0, rows, _PIECE_ROWS):
-        try:
-            source.file.seek(0)
-            piece = pl.scan_parquet(source.file).select(*kept).slice(first, _PIECE_ROWS).collect()
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            raise _Unfit("not readable as Parquet") from error
-        number = pl.int_range(first + 1, first + 1 + pl.len(), dtype=pl.UInt32)
-        yield piece.rename(kept).with_columns(row=number), size * piece.height // rows
+    except ValueError as error:
+        raise unreadable from error
+    try:
+        with opened_apart(source.file) as file:
+            if file.rows > MOST_ROWS:
+                raise _Unfit(f"more than {MOST_ROWS:,} rows")
+            if unpacked > _MOST_UNPACKED:
+                raise _Unfit(f"more than {_MOST_UNPACKED:,} bytes once it is unpacked")
+            columns = _columns(source.name, file.names, mapping, upload)
+            kept = {name: column for name, column in zip(file.names, columns, strict=True) if column is not None}
+            first = 1
+            for piece in file.pieces(list(kept), _PIECE_ROWS):
+                number = pl.int_range(first, first + pl.len(), dtype=pl.UInt32)
+                yield piece.rename(kept).with_columns(row=number), size * piece.height // file.rows
+                first += piece.height
+    except Unreadable as error:
+        raise unreadable from error

@@ -1,0 +1,81 @@
+"""Parquet files of others, read in a process of their own.
+
+Polars ends the whole process (abort) over some damaged files, and what a file unpacks to is only what it says of itself. So a
+file that nobody here has written is read by a process that may end, and may have `_MOST_MEMORY` of its own.
+"""
+
+import os
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.reduction import DupFd
+from typing import Any, BinaryIO, TypeVar
+
+import polars as pl
+
+__all__ = ["ParquetFile", "Unreadable", "opened_apart"]
+
+_MOST_MEMORY = 6 << 30
+_Asked = TypeVar("_Asked")
+
+
+class Unreadable(Exception):
+    """Not a Parquet file, or a damaged one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFile:
+    """`names` and `rows` as its footer says."""
+
+    names: list[str]
+    rows: int
+    _descriptor: int
+    _reader: Executor
+
+    def pieces(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        """So many rows at a time."""
+        for first in range(0, self.rows, rows):
+            yield self._reader.submit(_piece, DupFd(self._descriptor), columns, first, rows).result()
+
+
+@contextmanager
+def opened_apart(file: BinaryIO) -> Iterator[ParquetFile]:
+    """`file` has a descriptor, and is not to be used meanwhile. `Unreadable` may come at each piece."""
+    descriptor = file.fileno()
+    place = os.lseek(descriptor, 0, os.SEEK_CUR)
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # what each reader imports, imported once
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_bound_memory) as reader:
+        try:
+            yield ParquetFile(*reader.submit(_shape, DupFd(descriptor)).result(), descriptor, reader)
+        except BrokenProcessPool as error:
+            raise Unreadable from error
+        finally:
+            os.lseek(descriptor, place, os.SEEK_SET)  # shared with the reader; `file` relies on it
+
+
+def _bound_memory() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = _MOST_MEMORY if most == resource.RLIM_INFINITY else min(most, _MOST_MEMORY)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+
+
+def _shape(file: Any) -> tuple[list[str], int]:
+    return _read(file, lambda frame: (frame.collect_schema().names(), frame.select(pl.len()).collect().item()))
+
+
+def _piece(file: Any, columns: Sequence[str], first: int, rows: int) -> pl.DataFrame:
+    return _read(file, lambda frame: frame.select(*columns).slice(first, rows).collect())
+
+
+def _read(file: Any, ask: Callable[[pl.LazyFrame], _Asked]) -> _Asked:
+    with os.fdopen(file.detach(), "rb") as opened:
+        opened.seek(0)
+        try:
+            return ask(pl.scan_parquet(opened))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError) as error:
+            raise Unreadable(str(error)) from None

@@ -1,5 +1,6 @@
 """One request is one trace, from the edge to the bars."""
 
+import json
 import secrets
 
 import httpx
@@ -44,14 +45,16 @@ async def test_a_request_is_one_trace_with_every_hop_under_its_caller(
     assert callers(server("data-service")) == ["indicator-service", "gateway"]
 
 
-async def test_the_request_id_is_in_every_services_log(client: httpx.AsyncClient, stack: Stack) -> None:
-    request_id = f"trace-{secrets.token_hex(8)}"
-    headers = {**stack.key("premium"), "X-Request-ID": request_id}
+async def test_every_service_logs_the_request_with_its_id_and_its_trace(client: httpx.AsyncClient, stack: Stack) -> None:
+    request_id, trace = f"trace-{secrets.token_hex(8)}", secrets.token_hex(16)
+    headers = {**stack.key("premium"), "X-Request-ID": request_id, "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
     answer = await client.get("/api/v1/indicators/rsi?symbol=IBM&time_period=29", headers=headers)
     assert answer.headers["x-request-id"] == request_id
     for service in ("gateway", "indicator-service", "data-service"):
 
         async def logged(log: str = service) -> bool:
-            return f'"request_id":"{request_id}"' in (stack.home / "logs" / f"{log}.log").read_text()
+            lines = map(json.loads, (stack.home / "logs" / f"{log}.log").read_text().splitlines())
+            own = [line["trace_id"] for line in lines if line.get("request_id") == request_id and line["event"] == "request"]
+            return own != [] and set(own) == {trace}
 
         await until(logged, what=f"{service}'s log line")

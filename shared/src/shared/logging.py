@@ -22,10 +22,13 @@ Event = MutableMapping[str, Any]
 def _add_request(_logger: object, _method: str, event: Event) -> Event:
     if request_id := current_request_id():
         event.setdefault("request_id", request_id)
-    span = trace.get_current_span().get_span_context()
-    if span.is_valid:
-        event["trace_id"] = format(span.trace_id, "032x")
+    event.update(_trace())
     return event
+
+
+def _trace() -> dict[str, str]:
+    span = trace.get_current_span().get_span_context()
+    return {"trace_id": format(span.trace_id, "032x")} if span.is_valid else {}
 
 
 def _to_json(event: Any, **_: object) -> bytes:
@@ -60,6 +63,7 @@ class _RequestLines:
             "timestamp": datetime.now(UTC),
             "service": self._service,
             "request_id": current_request_id(),
+            **_trace(),
         }
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._write)

@@ -56,10 +56,10 @@ class RequestMiddleware:
                         "http.response.status_code": exchange.status,
                     }
                 )
-            seconds = time.perf_counter() - started
+                seconds = time.perf_counter() - started
+                path = scope["path"]
+                log_request(scope["method"], path, exchange.status, seconds, quiet=path.startswith(_QUIET))
             self._metrics.observe(scope["method"], route, exchange.status, seconds)
-            path = scope["path"]
-            log_request(scope["method"], path, exchange.status, seconds, quiet=path.startswith(_QUIET))
         finally:
             REQUEST_ID.reset(token)
 

@@ -102,11 +102,8 @@ class Edge:
         exchange = Exchange(scope, receive, send, asked, self._common, self._trusted_proxies)
         token = REQUEST_ID.set(exchange.request_id)
         try:
-            await self._traced(route, exchange)
+            await self._traced(route, exchange, at, began)
         finally:
-            seconds = time.perf_counter() - began
-            self._log(exchange, seconds)
-            self._record(_record_of(exchange, at, seconds))
             REQUEST_ID.reset(token)
 
     def _log(self, exchange: Exchange, seconds: float) -> None:
@@ -122,19 +119,24 @@ class Edge:
 
         return dressed
 
-    async def _traced(self, route: Route, exchange: Exchange) -> None:
+    async def _traced(self, route: Route, exchange: Exchange, at: datetime, began: float) -> None:
         scope = exchange.scope
         parent = extract_context(exchange.text(b"traceparent"), exchange.text(b"tracestate"))
         name = f"{scope['method']} {route.path}"
         with use_span(self._tracer.start_span(name, parent, SpanKind.SERVER), end_on_exit=True) as span:
-            await self._answer(route, exchange)
-            span.set_attributes(
-                {
-                    "http.request.method": scope["method"],
-                    "http.route": route.path,
-                    "http.response.status_code": exchange.status,
-                }
-            )
+            try:
+                await self._answer(route, exchange)
+            finally:
+                span.set_attributes(
+                    {
+                        "http.request.method": scope["method"],
+                        "http.route": route.path,
+                        "http.response.status_code": exchange.status,
+                    }
+                )
+                seconds = time.perf_counter() - began
+                self._log(exchange, seconds)
+                self._record(_record_of(exchange, at, seconds))
 
     async def _answer(self, route: Route, exchange: Exchange) -> None:
         held = HeldBody(self._room)

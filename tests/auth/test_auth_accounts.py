@@ -157,7 +157,8 @@ async def test_of_two_password_changes_at_once_one_wins(world: World, member: Pe
     world.clock.forward(seconds=1)
     bodies = [{"current_password": PASSWORD, "new_password": f"new password {number}"} for number in range(5)]
     answers = await asyncio.gather(*(world.call("POST", "/api/v1/auth/password", member.principal, json=body) for body in bodies))
-    assert sorted(answer.status_code for answer in answers) == [204] + [403] * 4
+    won, *lost = sorted(answer.status_code for answer in answers)
+    assert (won, set(lost) <= {403, 429}) == (204, True), "429: the last came when the others were counted as guesses"
     winner = next(body for body, answer in zip(bodies, answers, strict=True) if answer.status_code == 204)
     assert (await world.try_login(member.name, winner["new_password"])).status_code == 200
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -28,10 +29,12 @@ from tests.auth.auth_store import Heads, keeper_of
 from tests.auth.auth_world import MovableClock
 from tests.auth.test_auth_relay import Publisher, record, relay_of
 
+CONNECTIONS = 20
+
 
 @pytest.fixture
 async def alone(own_database_url: str) -> AsyncIterator[PostgresDatabase]:
-    engine = open_engine(own_database_url, service="test", pool_size=20, command_timeout_s=10)
+    engine = open_engine(own_database_url, service="test", pool_size=CONNECTIONS, command_timeout_s=10)
     async with PostgresDatabase(engine, asyncio.Event()) as database:
         yield database
 
@@ -63,7 +66,14 @@ async def sealed_trail(database: PostgresDatabase, count: int, heads: Heads | No
 
 async def test_a_hundred_writers_and_several_relays_leave_one_unbroken_chain(alone: PostgresDatabase) -> None:
     publishers = [Publisher() for _ in range(4)]
-    writing = [asyncio.create_task(record(alone, 1 + number % 5)) for number in range(100)]
+
+    connections = asyncio.Semaphore(CONNECTIONS - len(publishers))  # who waited for one in the pool might wait for too long
+
+    async def write(count: int) -> list[UUID]:
+        async with connections:
+            return await record(alone, count)
+
+    writing = [asyncio.create_task(write(1 + number % 5)) for number in range(100)]
 
     async def relay(publisher: Publisher) -> None:
         while not all(task.done() for task in writing) or await relay_of(alone, publisher).round():

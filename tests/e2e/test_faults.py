@@ -58,7 +58,7 @@ async def _kill_and_watch(client: httpx.AsyncClient, stack: Stack, service: str,
         assert answer.status_code in {200, 503}, answer.text
         return answer.status_code == 200
 
-    await until(back, seconds=30, every_s=0.1, what=f"{service} back")
+    await until(back, seconds=60, every_s=0.1, what=f"{service} back")
     assert pid_of(stack, service) != killed
 
 
@@ -73,7 +73,7 @@ async def test_a_killed_gateway_comes_back(client: httpx.AsyncClient, stack: Sta
             return False
         return answer.status_code == 200
 
-    await until(back, seconds=30, what="the gateway back")
+    await until(back, seconds=60, what="the gateway back")
     assert pid_of(stack, "gateway") != killed
 
 
@@ -87,7 +87,7 @@ async def test_a_killed_server_comes_back_with_its_data(client: httpx.AsyncClien
         health = await client.get("/health")
         return bool(health.json()["status"] == "ok")
 
-    await until(back, seconds=30, what=f"{server} back")
+    await until(back, seconds=60, what=f"{server} back")
     after = (await client.get("/api/v1/symbols", headers=key)).headers["ratelimit"]
     assert _left_today(after) == _left_today(before) - 1
 

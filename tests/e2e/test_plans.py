@@ -48,9 +48,12 @@ async def test_a_tenant_has_other_limits_until_they_are_taken_back(
         return '"day";q=4321' in await policies(client, free_account)
 
     await until(counts, every_s=0.3, what="the override at the gateway")
-    shown = await run(limits.app, "show", me["username"])
-    assert "a trial" in shown
-    assert [line.split()[1] for line in shown.splitlines() if line.startswith("day ")] == ["4321"]
+
+    async def is_shown() -> bool:
+        shown = await run(limits.app, "show", me["username"])
+        return "a trial" in shown and [line.split()[1] for line in shown.splitlines() if line.startswith("day ")] == ["4321"]
+
+    await until(is_shown, every_s=0.3, what="the override at ratelimit-service")
     await run(limits.app, "reset", "user", me["username"], "--reason", "our mistake")
     used = [line.split()[2] for line in (await run(limits.app, "show", me["username"])).splitlines() if line.startswith("day ")]
     assert used == ["0"]

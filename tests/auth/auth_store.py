@@ -12,7 +12,7 @@ from auth_service.adapters.heads import Ed25519Heads
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.chain import Head, Link
 from auth_service.domain.heads import HeadKeeper
-from auth_service.domain.model import ApiKey, AuditEvent, Origin, RefreshToken, Session, Tenant, User
+from auth_service.domain.model import ApiKey, AuditEvent, Origin, RefreshToken, Resolved, Session, SessionOf, Tenant, User
 from auth_service.domain.one_time import OneTimeToken
 from shared.clock import Clock, system_clock
 from shared.ids import new_id
@@ -46,6 +46,15 @@ async def role_urls(admin_url: str) -> DatabaseUrls:
 
 def digest() -> str:
     return new_id().hex * 2
+
+
+async def resolved_key(database: PostgresDatabase, key_sha256: str) -> Resolved | None:
+    return (await database.lookups.api_keys([key_sha256], NOW)).get(key_sha256)
+
+
+async def resolved_session(database: PostgresDatabase, user_id: UUID, session_id: UUID) -> Resolved | None:
+    asked = SessionOf(user_id, session_id)
+    return (await database.lookups.sessions([asked], NOW)).get(asked)
 
 
 async def store_user(database: PostgresDatabase) -> User:

@@ -17,7 +17,18 @@ from shared.ids import new_id
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
 from shared.scopes import DATA_SCOPES
-from tests.auth.auth_store import MONTH, NETWORK, NOW, Stored, audit_event, digest, save, store_everything
+from tests.auth.auth_store import (
+    MONTH,
+    NETWORK,
+    NOW,
+    Stored,
+    audit_event,
+    digest,
+    resolved_key,
+    resolved_session,
+    save,
+    store_everything,
+)
 from tests.auth.auth_world import running_world, settings_of
 
 OF_TENANTS = {"tenant": "id"} | dict.fromkeys(
@@ -210,8 +221,8 @@ async def test_repositories_find_nothing_of_another_tenant(database: PostgresDat
         assert await tx.one_time.newest(theirs.user.id, "reset") is None
         assert not await tx.one_time.use(theirs.one_time.id, NOW)
         await tx.one_time.void(theirs.user.id, "reset", theirs.one_time.expires_at)
-    assert await database.lookups.api_key(theirs.key.key_sha256, NOW) is not None
-    assert await database.lookups.session(theirs.user.id, theirs.session.id, NOW) is not None
+    assert await resolved_key(database, theirs.key.key_sha256) is not None
+    assert await resolved_session(database, theirs.user.id, theirs.session.id) is not None
     assert await database.lookups.one_time_token(theirs.one_time.token_sha256) == theirs.one_time
 
 
@@ -247,8 +258,8 @@ async def test_a_user_who_moves_takes_credentials_along(database: PostgresDataba
     new_tenant = theirs.user.tenant_id
     async with database.transaction(new_tenant) as tx:
         assert await tx.tenants.join(new_tenant, mine.user.id, "member")
-    by_key = await database.lookups.api_key(mine.key.key_sha256, NOW)
-    by_session = await database.lookups.session(mine.user.id, mine.session.id, NOW)
+    by_key = await resolved_key(database, mine.key.key_sha256)
+    by_session = await resolved_session(database, mine.user.id, mine.session.id)
     assert by_key is not None
     assert by_session is not None
     assert by_key.tenant_id == by_session.tenant_id == new_tenant
@@ -337,13 +348,13 @@ async def test_a_disabled_tenants_credentials_stand_for_nobody_and_its_tier_is_i
     admin = await asyncpg.connect(admin_url)
     change = "UPDATE auth.tenant SET tier = $2, is_active = $3 WHERE id = $1"
     await admin.execute(change, stored.user.tenant_id, "premium", True)
-    found = await database.lookups.api_key(stored.key.key_sha256, NOW)
+    found = await resolved_key(database, stored.key.key_sha256)
     assert found is not None
     assert found.tier == "premium"
     await admin.execute(change, stored.user.tenant_id, None, False)
     await admin.close()
-    assert await database.lookups.api_key(stored.key.key_sha256, NOW) is None
-    assert await database.lookups.session(stored.user.id, stored.session.id, NOW) is None
+    assert await resolved_key(database, stored.key.key_sha256) is None
+    assert await resolved_session(database, stored.user.id, stored.session.id) is None
 
 
 # ----- roles that policies do not bind

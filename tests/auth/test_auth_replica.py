@@ -17,7 +17,7 @@ from auth_service.domain.ports import AccountFilter
 from shared.errors import Unavailable
 from shared.postgres import statement
 from shared.roles import DatabaseUrls
-from tests.auth.auth_store import NOW, store_everything
+from tests.auth.auth_store import resolved_key, resolved_session, store_everything
 from tests.auth.auth_world import MovableClock, running_world, settings_of
 
 NOWHERE = "postgresql://u:p@127.0.0.1:1/x"
@@ -36,8 +36,8 @@ async def test_lists_come_from_the_replica_and_everything_else_from_the_primary(
         assert [user.id for user in await database.listings.users(AccountFilter(), before=None, limit=100)] == [old.user.id]
         assert await database.lookups.by_login(new.user.username) == new.user
         assert await database.lookups.by_login(old.user.username) is None
-        assert await database.lookups.api_key(new.key.key_sha256, NOW) is not None
-        assert await database.lookups.session(new.user.id, new.session.id, NOW) is not None
+        assert await resolved_key(database, new.key.key_sha256) is not None
+        assert await resolved_session(database, new.user.id, new.session.id) is not None
         async with database.transaction(new.user.tenant_id) as tx:
             assert await tx.users.by_id(new.user.id) == new.user
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from shared.api_keys import digest
 from shared.ids import new_id
 from tests.auth.auth_world import Person, World
 from tests.auth.tenancy import organisation, with_member
 
 PATH = "/internal/v1/resolve"
+BATCH = "/internal/v1/resolve/batch"
 FIELDS = {"user_id", "tenant_id", "tier", "roles", "scopes", "session_id", "key_id", "allowed_ips", "expires_at"}
 FIELDS |= {"quota", "members", "allowed_origins", "tenant_role"}
 
@@ -72,10 +74,38 @@ async def test_an_unfit_question_is_refused(world: World) -> None:
         assert (await world.call("POST", PATH, json=question)).status_code == 422, question
 
 
+async def test_many_are_resolved_in_their_order_each_as_by_itself(world: World, member: Person) -> None:
+    other = await world.member()
+    keys = [await world.create_key(person) for person in (member, other, other)]
+    revoked = f"/api/v1/auth/api-keys/{keys[2]['id']}"
+    assert (await world.call("DELETE", revoked, other.principal)).status_code == 204
+    questions = [{"kind": "api_key", "key_sha256": digest(key["api_key"])} for key in keys]
+    for person in (other, member):
+        claims = await world.verified(person.tokens["access_token"])
+        questions.append({"kind": "session", "user_id": claims["sub"], "session_id": claims["sid"]})
+    questions += [{"kind": "api_key", "key_sha256": "0" * 64}, questions[0]]
+    questions.insert(1, questions.pop(3))
+    answer = await world.call("POST", BATCH, json={"callers": questions})
+    assert answer.status_code == 200
+    singly = [await world.call("POST", PATH, json=question) for question in questions]
+    assert answer.json()["callers"] == [one.json() if one.status_code == 200 else None for one in singly]
+    assert [one.status_code for one in singly] == [200, 200, 200, 404, 200, 404, 200]
+
+
+async def test_so_many_are_resolved_at_once_and_no_more(world: World) -> None:
+    question = {"kind": "api_key", "key_sha256": "0" * 64}
+    unfit: list[dict[str, Any]] = [{}, {"callers": []}, {"callers": [question] * 257}, {"callers": [question, {"kind": "x"}]}]
+    for body in unfit:
+        assert (await world.call("POST", BATCH, json=body)).status_code == 422
+    answer = await world.call("POST", BATCH, json={"callers": [question] * 256})
+    assert answer.json() == {"callers": [None] * 256}
+
+
 async def test_a_user_may_not_ask(world: World, member: Person) -> None:
     key = await world.create_key(member)
-    question = {"kind": "api_key", "key_sha256": key["api_key"]}
-    assert (await world.call("POST", PATH, member.principal, json=question)).status_code == 404
+    question = {"kind": "api_key", "key_sha256": digest(key["api_key"])}
+    for path, body in ((PATH, question), (BATCH, {"callers": [question]})):
+        assert (await world.call("POST", path, member.principal, json=body)).status_code == 404
 
 
 async def test_who_owns_or_administers_a_tenant_is_told_so_and_a_member_is_not(world: World) -> None:

@@ -140,6 +140,7 @@ def test_its_document_can_be_made_without_starting_anything() -> None:
         "/api/v1/tenant/members/{member_id}",
         "/internal/v1/origins",
         "/internal/v1/resolve",
+        "/internal/v1/resolve/batch",
     }
     body = document["components"]["schemas"]["RegisterBody"]
     assert (set(body["properties"]), body["additionalProperties"]) == (

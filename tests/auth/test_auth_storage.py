@@ -21,7 +21,7 @@ from auth_service.domain.accounts import NewUser
 from auth_service.domain.chain import sealed
 from auth_service.domain.errors import AlreadyRegistered
 from auth_service.domain.keys import NewKey
-from auth_service.domain.model import AuditEvent, Credential, Origin, RefreshToken
+from auth_service.domain.model import AuditEvent, Credential, Origin, RefreshToken, SessionOf
 from auth_service.domain.ports import AccountFilter, AuditFilter, KeyFilter
 from auth_service.domain.rotating import RingReader
 from auth_service.domain.throttling import Bucket, Pace
@@ -30,7 +30,18 @@ from shared.api_keys import digest as secret_digest
 from shared.clock import system_clock
 from shared.ids import new_id
 from shared.scopes import DATA_SCOPES
-from tests.auth.auth_store import MONTH, NOW, Heads, Stored, digest, save, store_user
+from tests.auth.auth_store import (
+    MONTH,
+    NOW,
+    Heads,
+    Stored,
+    digest,
+    resolved_key,
+    resolved_session,
+    save,
+    store_everything,
+    store_user,
+)
 from tests.auth.auth_world import settings_of
 
 T = TypeVar("T")
@@ -201,8 +212,8 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
         await tx.audit.record(event_)
     for name in (stored.user.username, stored.user.email):
         await database.lookups.by_login(name)
-    await database.lookups.api_key(stored.key.key_sha256, NOW)
-    await database.lookups.session(stored.user.id, stored.session.id, NOW)
+    await resolved_key(database, stored.key.key_sha256)
+    await resolved_session(database, stored.user.id, stored.session.id)
     await database.lookups.tenant_of_user(stored.user.id)
     await database.lookups.tenant_of_token(stored.token.token_sha256)
     await database.lookups.one_time_token("digest")
@@ -309,14 +320,36 @@ async def test_every_query_finds_its_rows_through_an_index(
 
 async def test_resolving_is_one_statement(database: PostgresDatabase, engine: AsyncEngine, stored: Stored) -> None:
     with statements(engine) as sent:
-        by_key = await database.lookups.api_key(stored.key.key_sha256, NOW)
+        by_key = await resolved_key(database, stored.key.key_sha256)
         assert len(sent) == 1
-        by_session = await database.lookups.session(stored.user.id, stored.session.id, NOW)
+        by_session = await resolved_session(database, stored.user.id, stored.session.id)
         assert len(sent) == 2
     assert by_key is not None
     assert by_session is not None
     assert (by_key.user_id, by_key.roles, by_key.key_id, by_key.session_id) == (stored.user.id, ("admin",), stored.key.id, None)
     assert (by_session.tenant_id, by_session.session_id, by_session.key_id) == (stored.user.tenant_id, stored.session.id, None)
+
+
+async def test_resolving_many_is_one_statement_for_keys_and_one_for_sessions(
+    database: PostgresDatabase, engine: AsyncEngine, stored: Stored
+) -> None:
+    everyone = [stored, *[await store_everything(database) for _ in range(4)]]
+    digests, sessions = [one.key.key_sha256 for one in everyone], [SessionOf(one.user.id, one.session.id) for one in everyone]
+    with statements(engine) as sent:
+        by_key = await database.lookups.api_keys(["0" * 64, *digests, digests[0]], NOW)
+        assert len(sent) == 1
+        by_session = await database.lookups.sessions([SessionOf(stored.user.id, new_id()), *sessions], NOW)
+        assert len(sent) == 2
+        assert not await database.lookups.api_keys([], NOW)
+        assert not await database.lookups.sessions([], NOW)
+        assert len(sent) == 2
+    assert {digest: found.key_id for digest, found in by_key.items()} == {one.key.key_sha256: one.key.id for one in everyone}
+    assert {session: found.tenant_id for session, found in by_session.items()} == {
+        session: one.user.tenant_id for session, one in zip(sessions, everyone, strict=True)
+    }
+    for one in everyone:
+        assert by_key[one.key.key_sha256] == await resolved_key(database, one.key.key_sha256)
+        assert by_session[SessionOf(one.user.id, one.session.id)] == await resolved_session(database, one.user.id, one.session.id)
 
 
 async def test_a_page_or_a_batch_is_one_statement_however_long_it_is(

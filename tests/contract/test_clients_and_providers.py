@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from gateway.adapters.auth_client import OriginsAnswer, ResolveAnswer, resolve_request
+from gateway.adapters.auth_client import CallerAnswer, OriginsAnswer, ResolveAnswer, resolve_request
+from gateway.domain.lookups import MOST_AT_ONCE
 from gateway.domain.ports import Identity
 from indicator_service.domain.request import Adjustment, Interval
 from shared.ids import new_id
@@ -13,7 +14,7 @@ from tests.contract.documents import accepts, answer_schema, missing, operation,
 from tests.support.routes import ROUTES, TABLE
 
 Documents = Mapping[str, Any]
-RESOLVE = "/internal/v1/resolve"
+RESOLVE = "/internal/v1/resolve/batch"
 
 
 @pytest.mark.parametrize(
@@ -22,16 +23,22 @@ RESOLVE = "/internal/v1/resolve"
     ids=["a key", "a session"],
 )
 def test_auth_service_takes_what_the_gateway_asks(documents: Documents, identity: Identity) -> None:
-    body = resolve_request(identity)
+    body = resolve_request([identity] * MOST_AT_ONCE)
     auth = documents["auth-service"]
     assert accepts(auth, "post", RESOLVE, body)
     assert not accepts(auth, "post", RESOLVE, {**body, "more": 1}), "the schema is one that refuses"
-    assert not accepts(auth, "post", RESOLVE, {"kind": body["kind"]})
+    (question,) = resolve_request([identity])["callers"]
+    assert not accepts(auth, "post", RESOLVE, {"callers": [{**question, "more": 1}]})
+    assert not accepts(auth, "post", RESOLVE, {"callers": [{"kind": question["kind"]}]})
+    assert not accepts(auth, "post", RESOLVE, resolve_request([identity] * (MOST_AT_ONCE + 1)))
 
 
-def test_auth_service_promises_what_the_gateway_reads_of_a_caller(documents: Documents) -> None:
-    provided = answer_schema(documents["auth-service"], "post", RESOLVE)
+def test_auth_service_promises_what_the_gateway_reads_of_callers(documents: Documents) -> None:
+    auth = documents["auth-service"]
+    provided = answer_schema(auth, "post", RESOLVE)
     assert missing(ResolveAnswer.model_json_schema(), provided) == []
+    (caller,) = [one for one in provided["properties"]["callers"]["items"]["anyOf"] if one != {"type": "null"}]
+    assert missing(CallerAnswer.model_json_schema(), resolved(auth, caller)) == []
 
 
 def test_auth_service_promises_what_the_gateway_reads_of_keys(documents: Documents) -> None:

@@ -61,7 +61,7 @@ class Origin:
             return JSONResponse({"status": "ok"})
         if request.url.path == "/.well-known/jwks.json":
             return JSONResponse({"keys": []})
-        if request.url.path == "/internal/v1/resolve":
+        if request.url.path == "/internal/v1/resolve/batch":
             return await self._resolve(request)
         if request.url.path == "/internal/v1/origins":
             return Response(status_code=503) if self.away else JSONResponse({"origins": self.origins})
@@ -73,8 +73,8 @@ class Origin:
         self.resolves += 1
         if self.away:
             return Response(status_code=503)
-        person = self.people.get((await request.json()).get("key_sha256"))
-        return JSONResponse(person) if person else Response(status_code=404)
+        asked = (await request.json())["callers"]
+        return JSONResponse({"callers": [self.people.get(one.get("key_sha256")) for one in asked]})
 
     def envelope(self, service: str) -> Envelope:
         """What the last call was vouched for with."""

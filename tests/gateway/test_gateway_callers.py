@@ -1,7 +1,7 @@
 """What a gateway remembers of callers: for how long, and what ends it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -33,24 +33,29 @@ class Clock:
 
 
 class Auth:
-    """Answers `resolved`; while `held`, only once it is let go."""
+    """Answers `resolved`, but for `others`; while `held`, only once it is let go."""
 
     def __init__(self) -> None:
         self.resolved: Resolved | None = Resolved(ANN, None)
-        self.asked = 0
+        self.batches: list[Sequence[Identity]] = []
+        self.others: dict[Identity, Resolved | None] = {}
         self.being_asked = asyncio.Event()
         self.away = False
         self.held: asyncio.Event | None = None
 
-    async def resolve(self, _identity: Identity) -> Resolved | None:
-        self.asked += 1
+    @property
+    def asked(self) -> int:
+        return len(self.batches)
+
+    async def resolve(self, identities: Sequence[Identity]) -> Sequence[Resolved | None]:
+        self.batches.append(list(identities))
         self.being_asked.set()
-        answer, away = self.resolved, self.away
+        answers, away = [self.others.get(identity, self.resolved) for identity in identities], self.away
         if self.held is not None:
             await self.held.wait()
         if away:
             raise Unavailable("away")
-        return answer
+        return answers
 
     async def signing_keys(self) -> Mapping[str, Any]:
         return {}
@@ -165,10 +170,12 @@ async def test_so_many_credentials_are_remembered_and_no_longer_than_they_count(
     assert recognised == list(range(15, 25)), "the newest"
     await show(callers, shown=(b"x-api-key", b"9" * 2000))
     assert callers.recognise((b"x-api-key", b"9" * 2000), clock()) is None, "too long"
-    clock.pass_(10)
-    for number in range(10):
-        await show(callers, shown=(b"x-api-key", b"new %d" % number))
-    assert len(callers._shown) == 10, "the old ones have gone"
+    clock.pass_(9)
+    callers.sweep()
+    assert len(callers._shown) == 10
+    clock.pass_(1)
+    callers.sweep()
+    assert not callers._shown, "they have ceased to count"
 
 
 class Tokens:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,7 +43,7 @@ class Auth:
         self.asked = 0
         self.away = False
 
-    async def resolve(self, _identity: Identity) -> Resolved | None:
+    async def resolve(self, _identities: Sequence[Identity]) -> Sequence[Resolved | None]:
         raise AssertionError("not asked by the verifier")
 
     async def signing_keys(self) -> Mapping[str, Any]:

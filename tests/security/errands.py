@@ -49,6 +49,7 @@ _SIMPLE = {
     "GET /api/v1/admin/plans/history/{version}": Errand("/api/v1/admin/plans/history/1"),
     "POST /api/v1/check": Errand("/api/v1/check", {"json": {"subject": "matrix", "tier": "pro", "cost": 0}}),
     "POST /internal/v1/resolve": Errand("/internal/v1/resolve", {"json": {"api_key_sha256": "0" * 64}}),
+    "POST /internal/v1/resolve/batch": Errand("/internal/v1/resolve/batch", {"json": {"callers": []}}),
 }
 """What is the same for all, and needs nothing made for it."""
 

@@ -153,6 +153,7 @@ GET     /openapi.json                                open          -
 GET     /metrics                                     absent        -
 GET     /internal/v1/origins                         absent        -
 POST    /internal/v1/resolve                         absent        -
+POST    /internal/v1/resolve/batch                   absent        -
 GET     /api/v1/nothing                              absent        -
 """
 

@@ -120,7 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 await requests.declare()
                 await keys.refresh()
                 looking = route_file.keep_looking(settings.routes_look_s)
-                works = (admission.keep_slots(), keys.run(), origins.run(), requests.run(), looking)
+                works = (admission.keep_slots(), callers.keep_fresh(), keys.run(), origins.run(), requests.run(), looking)
                 tasks = [asyncio.create_task(work) for work in works]
                 for task in tasks:
                     task.add_done_callback(log_failure)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     Boolean,
+    ColumnClause,
     ColumnElement,
     DateTime,
     FunctionElement,
@@ -30,12 +31,14 @@ from sqlalchemy.dialects.postgresql import CIDR
 from auth_service.adapters.replica import Replicated
 from auth_service.adapters.tables import api_key, api_key_use, one_time_token, tenant, user_account
 from auth_service.adapters.users import user_of
-from auth_service.domain.model import ApiKeyEntry, Owner, Resolved, TenantEntry, User, UserEntry
+from auth_service.domain.model import ApiKeyEntry, Owner, Resolved, SessionOf, TenantEntry, User, UserEntry
 from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.ports import AccountFilter, KeyFilter
 from shared.postgres import Begin
 
 __all__ = ["PostgresListings", "PostgresLookups", "rows_of"]
+
+T = TypeVar("T")
 
 
 def rows_of(function: FunctionElement[Any], columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
@@ -55,12 +58,15 @@ def _moment(name: str) -> BindParameter[datetime]:
     return bindparam(name, type_=DateTime(timezone=True))
 
 
-def _with_terms(function: FunctionElement[Any]) -> Select[Any]:
-    """Whom it stands for, and in one and the same statement how their tenant's tier is used and what they are in it."""
-    found = function.table_valued(*_RESOLVED, name="found")
+def _resolving(asked: Sequence[BindParameter[Any]], function: Any) -> Select[Any]:
+    """Whom each of those asked about stands for, with its place among them, and in one and the same statement how their tenant's
+    tier is used and what they are in it. `asked` are arrays of one length, one for each argument of the function but the last."""
+    names: list[ColumnClause[Any]] = [column(f"argument_{number}") for number, _ in enumerate(asked)]
+    each = func.unnest(*asked).table_valued(*names, with_ordinality="place", name="asked").render_derived()
+    found = function(*(each.c[name.name] for name in names), _now).table_valued(*_RESOLVED).lateral("found")
     terms = func.auth.terms_of(found.c.tenant_id).table_valued(*_TERMS).lateral("terms")
     role = func.auth.tenant_role_of(found.c.user_id, type_=Text).label("tenant_role")
-    return select(found, terms, role).join_from(found, terms, true())
+    return select(each.c.place, found, terms, role).select_from(each.join(found, true()).join(terms, true()))
 
 
 def _of_filter(function: Any) -> FunctionElement[Any]:
@@ -80,8 +86,8 @@ _RESOLVED = (
 _TERMS = (column("quota", Text), column("members", BigInteger), column("allowed_origins", ARRAY(Text)))
 _now, _since = _moment("now"), _moment("since")
 _BY_LOGIN = rows_of(func.auth.login_of(_text("name")), user_account.c)
-_BY_KEY = _with_terms(func.auth.resolve_key(_text("digest"), _now))
-_BY_SESSION = _with_terms(func.auth.resolve_session(_id("user_id"), _id("session_id"), _now))
+_BY_KEYS = _resolving([bindparam("digests", type_=ARRAY(Text))], func.auth.resolve_key)
+_BY_SESSIONS = _resolving([bindparam(name, type_=ARRAY(Uuid)) for name in ("users", "sessions")], func.auth.resolve_session)
 _TENANT_OF_USER = select(func.auth.tenant_of_user(_id("user_id"), type_=Uuid))
 _TENANT_OF_TOKEN = select(func.auth.tenant_of_token(_text("digest"), type_=Uuid))
 _OWNER_OF_KEY = rows_of(func.auth.owner_of_key(_id("key_id")), (api_key.c.tenant_id, api_key.c.user_id))
@@ -106,11 +112,12 @@ class PostgresLookups:
             row = (await connection.execute(_BY_LOGIN, {"name": name})).mappings().one_or_none()
         return user_of(row) if row is not None else None
 
-    async def api_key(self, key_sha256: str, now: datetime) -> Resolved | None:
-        return await self._resolved(_BY_KEY, {"digest": key_sha256, "now": now})
+    async def api_keys(self, digests: Sequence[str], now: datetime) -> dict[str, Resolved]:
+        return await self._resolved(_BY_KEYS, digests, {"digests": digests, "now": now})
 
-    async def session(self, user_id: UUID, session_id: UUID, now: datetime) -> Resolved | None:
-        return await self._resolved(_BY_SESSION, {"user_id": user_id, "session_id": session_id, "now": now})
+    async def sessions(self, asked: Sequence[SessionOf], now: datetime) -> dict[SessionOf, Resolved]:
+        users, sessions = zip(*asked, strict=True) if asked else ((), ())
+        return await self._resolved(_BY_SESSIONS, asked, {"users": users, "sessions": sessions, "now": now})
 
     async def tenant_of_user(self, user_id: UUID) -> UUID | None:
         return await self._tenant(_TENANT_OF_USER, {"user_id": user_id})
@@ -142,10 +149,12 @@ class PostgresLookups:
             rows = await connection.execute(_PARAMETER_SETS)
         return {row.parameters: row.users for row in rows}
 
-    async def _resolved(self, statement: Select[Any], given: dict[str, Any]) -> Resolved | None:
+    async def _resolved(self, statement: Select[Any], asked: Sequence[T], given: dict[str, Any]) -> dict[T, Resolved]:
+        if not asked:
+            return {}
         async with self._begin() as connection:
-            row = (await connection.execute(statement, given)).mappings().one_or_none()
-        return Resolved(**_tuples(row)) if row is not None else None
+            rows = [_tuples(row) for row in (await connection.execute(statement, given)).mappings()]
+        return {asked[row.pop("place") - 1]: Resolved(**row) for row in rows}
 
     async def _tenant(self, statement: Select[Any], given: dict[str, Any]) -> UUID | None:
         async with self._begin() as connection:

@@ -3,7 +3,16 @@
 from fastapi import APIRouter, Response
 
 from auth_service.api.dependencies import Domain
-from auth_service.api.schemas.internal import ApiKeyQuestion, KeySet, OriginsAnswer, ResolveBody, ResolvedAnswer
+from auth_service.api.schemas.internal import (
+    ApiKeyQuestion,
+    KeySet,
+    OriginsAnswer,
+    ResolveBatchBody,
+    ResolveBody,
+    ResolvedAnswer,
+    ResolvedBatch,
+    SessionQuestion,
+)
 
 __all__ = ["internal", "well_known"]
 
@@ -19,6 +28,15 @@ async def resolve(question: ResolveBody, domain: Domain) -> ResolvedAnswer:
     else:
         found = await domain.resolver.session(question.user_id, question.session_id)
     return ResolvedAnswer.model_validate(found)
+
+
+@internal.post("/resolve/batch", summary="Whom each of many stands for")
+async def resolve_batch(batch: ResolveBatchBody, domain: Domain) -> ResolvedBatch:
+    """In the order of the questions; null for what a question of its own would be answered with 404."""
+    keys = await domain.resolver.api_keys([one.about for one in batch.callers if isinstance(one, ApiKeyQuestion)])
+    sessions = await domain.resolver.sessions([one.about for one in batch.callers if isinstance(one, SessionQuestion)])
+    found = [keys.get(one.about) if isinstance(one, ApiKeyQuestion) else sessions.get(one.about) for one in batch.callers]
+    return ResolvedBatch.model_validate({"callers": found})
 
 
 @internal.get("/origins", summary="Every origin that some tenant allows")

@@ -128,7 +128,8 @@ class KeyService:
         """Whether this is a valid key of this user."""
         if not is_well_formed(secret):
             return False
-        found = await self._database.lookups.api_key(digest(secret), self._clock())
+        key_sha256 = digest(secret)
+        found = (await self._database.lookups.api_keys([key_sha256], self._clock())).get(key_sha256)
         return found is not None and found.user_id == user_id
 
     def _made(self, owner: Owner, name: str, limits: Limits, now: datetime) -> tuple[str, ApiKey]:

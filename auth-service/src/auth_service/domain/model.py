@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from shared.scopes import Scope
@@ -25,6 +25,7 @@ __all__ = [
     "RefreshToken",
     "Resolved",
     "Session",
+    "SessionOf",
     "Tenant",
     "TenantEntry",
     "TenantRole",
@@ -199,6 +200,13 @@ class Letter:
     to: str
     subject: str
     text: str = field(repr=False)
+
+
+class SessionOf(NamedTuple):
+    """A session, and whose it is said to be."""
+
+    user_id: UUID
+    session_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

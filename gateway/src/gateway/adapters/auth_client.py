@@ -15,11 +15,11 @@ from shared.errors import Unavailable
 from shared.http_client import ServiceClient
 from shared.principal import Principal
 
-__all__ = ["AuthClient", "OriginsAnswer", "ResolveAnswer", "resolve_request"]
+__all__ = ["AuthClient", "CallerAnswer", "OriginsAnswer", "ResolveAnswer", "resolve_request"]
 
 
-class ResolveAnswer(BaseModel):
-    """What is read of the answer to `POST /internal/v1/resolve`."""
+class CallerAnswer(BaseModel):
+    """What is read of one caller's."""
 
     user_id: str
     tenant_id: str
@@ -35,6 +35,12 @@ class ResolveAnswer(BaseModel):
     allowed_origins: tuple[str, ...] = ()
     allowed_ips: tuple[IPv4Network | IPv6Network, ...] | None
     expires_at: datetime | None
+
+
+class ResolveAnswer(BaseModel):
+    """What is read of the answer to `POST /internal/v1/resolve/batch`."""
+
+    callers: list[CallerAnswer | None]
 
 
 class OriginsAnswer(BaseModel):
@@ -56,8 +62,12 @@ class _KeySet(BaseModel):
     keys: list[_PublicKey]
 
 
-def resolve_request(identity: Identity) -> dict[str, str | None]:
-    """The body of `POST /internal/v1/resolve`."""
+def resolve_request(identities: Sequence[Identity]) -> dict[str, list[dict[str, str | None]]]:
+    """The body of `POST /internal/v1/resolve/batch`."""
+    return {"callers": [_question(identity) for identity in identities]}
+
+
+def _question(identity: Identity) -> dict[str, str | None]:
     if identity.key_sha256 is not None:
         return {"kind": "api_key", "key_sha256": identity.key_sha256}
     return {"kind": "session", "user_id": identity.user_id, "session_id": identity.session_id}
@@ -67,19 +77,18 @@ class AuthClient:
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
 
-    async def resolve(self, identity: Identity) -> Resolved | None:
-        response = await self._client.post("/internal/v1/resolve", json=resolve_request(identity))
-        if response.status_code == 404:
-            return None
+    async def resolve(self, identities: Sequence[Identity]) -> Sequence[Resolved | None]:
+        response = await self._client.post("/internal/v1/resolve/batch", json=resolve_request(identities))
         if response.status_code != 200:
             raise Unavailable(f"auth-service answered {response.status_code}")
         try:
-            answer = ResolveAnswer.model_validate_json(response.content)
+            answers = ResolveAnswer.model_validate_json(response.content).callers
+            callers = [_resolved(answer) if answer is not None else None for answer in answers]
         except ValidationError as error:
             raise Unavailable("auth-service's answer cannot be read") from error
-        principal = Principal(kind="user", **answer.model_dump(exclude={"expires_at", "allowed_ips", "allowed_origins"}))
-        allowed_ips = AllowList(answer.allowed_ips) if answer.allowed_ips is not None else None
-        return Resolved(principal, answer.expires_at, allowed_ips, answer.allowed_origins)
+        if len(callers) != len(identities):
+            raise Unavailable("auth-service did not answer for everyone")
+        return callers
 
     async def origins(self) -> Sequence[str]:
         response = await self._client.get("/internal/v1/origins")
@@ -100,3 +109,9 @@ class AuthClient:
             return {key.kid: jwt.PyJWK(key.model_dump(), algorithm=ALGORITHM).key for key in keys}
         except (jwt.PyJWTError, ValueError) as error:
             raise Unavailable("auth-service's keys cannot be read") from error
+
+
+def _resolved(answer: CallerAnswer) -> Resolved:
+    principal = Principal(kind="user", **answer.model_dump(exclude={"expires_at", "allowed_ips", "allowed_origins"}))
+    allowed_ips = AllowList(answer.allowed_ips) if answer.allowed_ips is not None else None
+    return Resolved(principal, answer.expires_at, allowed_ips, answer.allowed_origins)

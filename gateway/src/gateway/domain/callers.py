@@ -3,18 +3,22 @@
 What was resolved is used for 10 seconds. A fact that concerns it ends that at once; a gap in the facts, for everyone. While
 auth-service is away, what it said up to five minutes ago still counts, unless a fact has told otherwise since.
 
+Whoever is used is asked for again before the 10 seconds are over, many in one question, so that nobody waits for it
+(docs/adr/0028). Such an answer counts only for who is still known as when it was asked for.
+
 Credentials are remembered as they were sent, too, so that to know who shows one again takes one look: for as long as whom they
 stand for is, never beyond the end of a token or of its verification, and only while the keys of tokens are the same.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.domain.credentials import ApiKey, BearerToken
 from gateway.domain.errors import BadCredential
+from gateway.domain.lookups import MOST_AT_ONCE, Lookups
 from gateway.domain.ports import AuthService, Identity, Resolved
 from gateway.domain.tokens import TokenVerifier
 from shared.clock import Clock
@@ -24,9 +28,12 @@ from shared.principal import Principal
 __all__ = ["Callers"]
 
 FRESH = timedelta(seconds=10)
+RENEWED_AT = timedelta(seconds=7)
+LOOK_S = 0.5
 STALE = timedelta(minutes=5)
 MOST_KNOWN = 50_000
 MOST_SHOWN = 20_000
+SWEPT = 1_000
 LONGEST_SHOWN = 1024
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
@@ -37,11 +44,13 @@ Shown = tuple[bytes, bytes]
 
 @dataclass(slots=True, eq=False)
 class _Known:
-    """`fresh_until` is past once it was forgotten."""
+    """`fresh_until` is past once it was forgotten; `used` is since it was last asked for."""
 
+    identity: Identity
     resolved: Resolved
     asked_at: datetime
-    fresh_until: datetime
+    fresh_until: datetime = _NEVER
+    used: bool = False
 
     def counts_at(self, now: datetime, age: timedelta) -> bool:
         expires_at = self.resolved.expires_at
@@ -51,10 +60,12 @@ class _Known:
 class Callers:
     def __init__(self, auth: AuthService, tokens: TokenVerifier, clock: Clock) -> None:
         self._auth = auth
+        self._lookups = Lookups(auth)
         self._tokens = tokens
         self._clock = clock
         self._known: OrderedDict[Identity, _Known] = OrderedDict()
         self._concerning: dict[str, set[Identity]] = {}
+        self._ageing: deque[_Known] = deque(maxlen=MOST_KNOWN)
         self._shown: OrderedDict[Shown, tuple[_Known, datetime, int | None]] = OrderedDict()
         self._asking: dict[Identity, asyncio.Task[Resolved]] = {}
         self._evictions = 0
@@ -70,7 +81,10 @@ class Callers:
     def known(self, identity: Identity) -> Resolved | None:
         """Whom it stands for, without asking anybody; None when it has to be asked for."""
         known = self._fresh(identity)
-        return known.resolved if known is not None else None
+        if known is None:
+            return None
+        known.used = True
+        return known.resolved
 
     def recognise(self, shown: Shown, now: datetime) -> Resolved | None:
         """Whom a credential stands for that was shown like this before; None when it has to be looked at."""
@@ -80,6 +94,7 @@ class Callers:
         known, until, edition = seen
         fresh = now < known.fresh_until and now < until and known.asked_at > self._expired_before
         if fresh and (edition is None or edition == self._tokens.edition):
+            known.used = True
             return known.resolved
         del self._shown[shown]
         return None
@@ -95,11 +110,8 @@ class Callers:
             edition = self._tokens.edition
         self._shown.pop(shown, None)
         self._shown[shown] = known, until, edition
-        # no credential stays here long after it has ceased to count: the oldest ones end first
-        for _ in range(2):
-            oldest, (seen, *_) = next(iter(self._shown.items()))
-            if len(self._shown) > MOST_SHOWN or (seen.fresh_until <= self._clock() and seen is not known):
-                del self._shown[oldest]
+        if len(self._shown) > MOST_SHOWN:
+            self._shown.popitem(last=False)
 
     def _fresh(self, identity: Identity) -> _Known | None:
         known = self._known.get(identity)
@@ -114,6 +126,54 @@ class Callers:
             asking.add_done_callback(lambda task: self._asked(identity, task))
         # shielded: one client that goes away must not take the answer from the others
         return await asyncio.shield(asking)
+
+    async def keep_fresh(self) -> None:
+        """For as long as it runs, nobody who is used is waited for, and no credential stays long after it has ceased to count."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.sweep()
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Asks again for those whose time is nearly over, and who were used in it."""
+        until = self._clock() - RENEWED_AT
+        while due := self._due(until):
+            evictions, asked_at = self._evictions, self._clock()
+            try:
+                answers = await self._auth.resolve([known.identity for known in due])
+            except Unavailable:
+                self._ageing.extendleft(reversed(due))  # once more in the next look, while they count
+                return
+            for known, resolved in zip(due, answers, strict=True):
+                # one that a fact has ended meanwhile stays ended
+                if self._known.get(known.identity) is known:
+                    self._renewed(known, resolved, asked_at, is_newest=evictions == self._evictions)
+
+    def _due(self, until: datetime) -> list[_Known]:
+        """At most so many as one question may be about."""
+        now, due = self._clock(), list[_Known]()
+        ageing = self._ageing
+        while ageing and len(due) < MOST_AT_ONCE and ageing[0].asked_at <= until:
+            known = ageing.popleft()
+            if known.used and now < known.fresh_until and known.asked_at > self._expired_before:
+                due.append(known)
+        return due
+
+    def _renewed(self, known: _Known, resolved: Resolved | None, asked_at: datetime, *, is_newest: bool) -> None:
+        self._forget(known.identity)
+        # an eviction meanwhile, which would have been about this one as it was known, may be about it as it is now
+        if resolved is None or not (is_newest or _concerned(resolved.principal) == _concerned(known.resolved.principal)):
+            return
+        known.resolved, known.asked_at, known.used = resolved, asked_at, False
+        self._keep(known)
+
+    def sweep(self) -> None:
+        """Looks at the oldest credentials, and forgets those that have ceased to count."""
+        now = self._clock()
+        for _ in range(min(len(self._shown), SWEPT)):
+            shown, seen = self._shown.popitem(last=False)
+            if now < seen[0].fresh_until and now < seen[1]:
+                self._shown[shown] = seen
 
     def evict(self, *concerned: str) -> None:
         """What is known of these users, tenants, keys or sessions no longer counts, nor what is being asked about anyone now."""
@@ -137,7 +197,7 @@ class Callers:
     async def _ask(self, identity: Identity) -> Resolved:
         evictions, asked_at = self._evictions, self._clock()
         try:
-            resolved = await self._auth.resolve(identity)
+            resolved = await self._lookups.resolve(identity)
         except Unavailable:
             known = self._known.get(identity)
             if known is None or not known.counts_at(self._clock(), STALE):
@@ -148,13 +208,15 @@ class Callers:
             raise BadCredential
         # an eviction meanwhile may be about this very answer: it serves those who asked, and nobody after them
         if evictions == self._evictions:
-            self._keep(identity, _Known(resolved, asked_at, min(asked_at + FRESH, resolved.expires_at or _ALWAYS)))
+            self._keep(_Known(identity, resolved, asked_at))
         return resolved
 
-    def _keep(self, identity: Identity, known: _Known) -> None:
-        self._known[identity] = known
+    def _keep(self, known: _Known) -> None:
+        known.fresh_until = min(known.asked_at + FRESH, known.resolved.expires_at or _ALWAYS)
+        self._known[known.identity] = known
+        self._ageing.append(known)
         for concerned in _concerned(known.resolved.principal):
-            self._concerning.setdefault(concerned, set()).add(identity)
+            self._concerning.setdefault(concerned, set()).add(known.identity)
         while len(self._known) > MOST_KNOWN:
             self._forget(next(iter(self._known)))
 

@@ -1,6 +1,6 @@
 """What the edge needs of the world."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -34,10 +34,10 @@ class Resolved:
 
 
 class AuthService(Protocol):
-    """Both raise Unavailable when nobody answers."""
+    """All raise Unavailable when nobody answers."""
 
-    async def resolve(self, identity: Identity) -> Resolved | None:
-        """None when it names nobody valid."""
+    async def resolve(self, identities: Sequence[Identity]) -> Sequence[Resolved | None]:
+        """Of up to 256, in their order: None for one that names nobody valid."""
         ...
 
     async def signing_keys(self) -> Mapping[str, Any]:

@@ -8,14 +8,30 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from auth_service.api.schemas.common import Answer, Body
-from auth_service.domain.model import Quota
+from auth_service.domain.model import Quota, SessionOf
 
-__all__ = ["ApiKeyQuestion", "KeySet", "OriginsAnswer", "PublicKey", "ResolveBody", "ResolvedAnswer", "SessionQuestion"]
+__all__ = [
+    "ApiKeyQuestion",
+    "KeySet",
+    "OriginsAnswer",
+    "PublicKey",
+    "ResolveBatchBody",
+    "ResolveBody",
+    "ResolvedAnswer",
+    "ResolvedBatch",
+    "SessionQuestion",
+]
+
+MOST_AT_ONCE = 256
 
 
 class ApiKeyQuestion(Body):
     kind: Literal["api_key"]
     key_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def about(self) -> str:
+        return self.key_sha256
 
 
 class SessionQuestion(Body):
@@ -23,8 +39,16 @@ class SessionQuestion(Body):
     user_id: UUID
     session_id: UUID
 
+    @property
+    def about(self) -> SessionOf:
+        return SessionOf(self.user_id, self.session_id)
+
 
 ResolveBody = Annotated[ApiKeyQuestion | SessionQuestion, Field(discriminator="kind")]
+
+
+class ResolveBatchBody(Body):
+    callers: list[ResolveBody] = Field(min_length=1, max_length=MOST_AT_ONCE)
 
 
 class ResolvedAnswer(Answer):
@@ -41,6 +65,10 @@ class ResolvedAnswer(Answer):
     members: int | None
     allowed_origins: tuple[str, ...]
     tenant_role: Literal["owner", "admin"] | None
+
+
+class ResolvedBatch(Answer):
+    callers: list[ResolvedAnswer | None]
 
 
 class OriginsAnswer(BaseModel):

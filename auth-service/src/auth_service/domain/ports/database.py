@@ -1,13 +1,13 @@
 """Where all of it is kept: transactions, and what is looked up across tenants."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from auth_service.domain.model import ApiKeyEntry, Owner, Resolved, TenantEntry, User, UserEntry
+from auth_service.domain.model import ApiKeyEntry, Owner, Resolved, SessionOf, TenantEntry, User, UserEntry
 from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.ports.accounts import Networks, Tenants, Users
 from auth_service.domain.ports.audit import AuditTrail, Outbox, TrailReader
@@ -59,9 +59,11 @@ class Lookups(Protocol):
     async def by_login(self, name: str) -> User | None:
         """By e-mail address where the name has an @, which no user name has, else by user name."""
 
-    async def api_key(self, key_sha256: str, now: datetime) -> Resolved | None: ...
+    async def api_keys(self, digests: Sequence[str], now: datetime) -> Mapping[str, Resolved]:
+        """Those that are valid, by their digest."""
 
-    async def session(self, user_id: UUID, session_id: UUID, now: datetime) -> Resolved | None: ...
+    async def sessions(self, asked: Sequence[SessionOf], now: datetime) -> Mapping[SessionOf, Resolved]:
+        """Those that are valid, by whose they are and which."""
 
     async def tenant_of_user(self, user_id: UUID) -> UUID | None: ...
 

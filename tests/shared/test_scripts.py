@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from kalpi_local.servers import Valkey
 from shared.errors import Unavailable
-from shared.scripts import Script, ScriptConnection
+from shared.ids import new_id
+from shared.scripts import Call, Script, ScriptConnection
 from shared.store import open_store
 from tests.support.poll import until
 from tests.support.relay import relaying
@@ -50,6 +51,14 @@ async def test_a_script_that_the_store_was_made_to_forget_is_sent_again(scripts:
         for _ in range(2):
             assert await scripts.call(ECHO, ["k"], ["v"]) == [b"k", b"v"]
             await redis.script_flush()
+
+
+async def test_a_call_that_was_packed_once_is_made_again_and_again(scripts: ScriptConnection, redis_url: str) -> None:
+    call = Call(COUNT, [new_id().hex], [])
+    async with open_store(redis_url) as redis:
+        assert await asyncio.gather(*(scripts.run(call) for _ in range(3))) == [1, 2, 3]
+        await redis.script_flush()
+        assert await asyncio.gather(*(scripts.run(call) for _ in range(3))) == [4, 5, 6]
 
 
 async def test_who_goes_away_takes_nobody_elses_answer(scripts: ScriptConnection) -> None:

@@ -10,7 +10,7 @@ from shared.errors import Unavailable
 from shared.limits.counters import MICROSECOND, Counters
 from shared.limits.limiter import Decision, Limiter, Purse
 from shared.limits.plans import Limits
-from shared.scripts import Argument, Script, ScriptConnection
+from shared.scripts import Argument, Call, Script, ScriptConnection
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -26,6 +26,11 @@ class Switch:
         if self.away:
             raise Unavailable("away")
         return self._scripts.call(script, keys, arguments)
+
+    def run(self, call: Call) -> "asyncio.Future[Any]":
+        if self.away:
+            raise Unavailable("away")
+        return self._scripts.run(call)
 
 
 class World:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import hiredis
 from redis.asyncio import ConnectionPool
@@ -22,7 +22,7 @@ from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.tasks import end_task, log_failure
 
-__all__ = ["Argument", "Script", "ScriptConnection"]
+__all__ = ["Argument", "Call", "Script", "ScriptConnection"]
 
 _DEADLINE_S = 2.0
 _MOST_WAITING = 16_384
@@ -42,15 +42,24 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
-@dataclass(slots=True)
-class _Call:
-    """`script` is None for a command."""
+class Call:
+    """A script with its keys and arguments, packed: one that is made again and again need not be packed each time."""
+
+    __slots__ = ("arguments", "keys", "packed", "script")
+
+    def __init__(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
+        self.script = script
+        self.keys = keys
+        self.arguments = arguments
+        self.packed = _packed("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+
+class _Waiting(NamedTuple):
+    """`call` is None for a command."""
 
     answer: "asyncio.Future[Any]"
     deadline: float
-    script: Script | None = None
-    keys: Sequence[str] = ()
-    arguments: Sequence[Argument] = ()
+    call: Call | None = None
 
 
 def _packed(*words: Argument) -> bytes:
@@ -67,7 +76,7 @@ class _Link(asyncio.Protocol):
         self._lost = lost
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._loaded: set[str] = set()
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._written: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -78,30 +87,30 @@ class _Link(asyncio.Protocol):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def command(self, *words: Argument) -> "asyncio.Future[Any]":
-        return self._send(_packed(*words), _Call(self._loop.create_future(), self._loop.time() + self._deadline_s))
+        return self._send(_packed(*words), _Waiting(self._loop.create_future(), self._loop.time() + self._deadline_s))
 
-    def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
+    def run(self, call: Call) -> "asyncio.Future[Any]":
         """The answer to come; Unavailable at once when too many wait already."""
         if len(self._waiting) >= _MOST_WAITING:
             raise Unavailable("the store is too slow for what is asked of it")
-        call = _Call(self._loop.create_future(), self._loop.time() + self._deadline_s, script, keys, arguments)
-        if script.sha in self._loaded:
-            return self._send(_packed("EVALSHA", script.sha, len(keys), *keys, *arguments), call)
-        self._loaded.add(script.sha)
-        return self._in_full(script, call)
+        waiting = _Waiting(self._loop.create_future(), self._loop.time() + self._deadline_s, call)
+        if call.script.sha in self._loaded:
+            return self._send(call.packed, waiting)
+        self._loaded.add(call.script.sha)
+        return self._in_full(call, waiting)
 
-    def _in_full(self, script: Script, call: _Call) -> "asyncio.Future[Any]":
+    def _in_full(self, call: Call, waiting: _Waiting) -> "asyncio.Future[Any]":
         """The store knows it from then on."""
-        return self._send(_packed("EVAL", script.text, len(call.keys), *call.keys, *call.arguments), call)
+        return self._send(_packed("EVAL", call.script.text, len(call.keys), *call.keys, *call.arguments), waiting)
 
-    def _send(self, packed: bytes, call: _Call) -> "asyncio.Future[Any]":
+    def _send(self, packed: bytes, waiting: _Waiting) -> "asyncio.Future[Any]":
         if not self._written:
             self._loop.call_soon(self._write)
         self._written.append(packed)
-        self._waiting.append(call)
+        self._waiting.append(waiting)
         if self._watch is None:
-            self._watch = self._loop.call_at(call.deadline, self._check)
-        return call.answer
+            self._watch = self._loop.call_at(waiting.deadline, self._check)
+        return waiting.answer
 
     def _write(self) -> None:
         if self._transport is not None:
@@ -116,15 +125,15 @@ class _Link(asyncio.Protocol):
         except (hiredis.ProtocolError, IndexError):
             self.drop("it does not speak the protocol")
 
-    def _take(self, call: _Call, reply: Any) -> None:
+    def _take(self, waiting: _Waiting, reply: Any) -> None:
         if not isinstance(reply, hiredis.ReplyError):
-            if not call.answer.done():
-                call.answer.set_result(reply)
-        elif call.script is not None and str(reply).startswith("NOSCRIPT"):
-            self._in_full(call.script, call)  # somebody made it forget
+            if not waiting.answer.done():
+                waiting.answer.set_result(reply)
+        elif waiting.call is not None and str(reply).startswith("NOSCRIPT"):
+            self._in_full(waiting.call, waiting)  # somebody made it forget
         else:
             _log.error("the store refuses", error=str(reply))
-            self._fail(call, "the store refuses")
+            self._fail(waiting, "the store refuses")
             if str(reply).startswith(("READONLY", "NOAUTH")):
                 self.drop("it is not the store that it was")  # a replica now, or another
 
@@ -161,9 +170,9 @@ class _Link(asyncio.Protocol):
         self._lost(self)
 
     @staticmethod
-    def _fail(call: _Call, why: str) -> None:
-        if not call.answer.done():
-            call.answer.set_exception(Unavailable(why))
+    def _fail(waiting: _Waiting, why: str) -> None:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(Unavailable(why))
 
 
 class ScriptConnection:
@@ -198,9 +207,13 @@ class ScriptConnection:
 
     def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
         """To be awaited: integers, bytes and lists, as the script answers. Unavailable, also at once."""
+        return self.run(Call(script, keys, arguments))
+
+    def run(self, call: Call) -> "asyncio.Future[Any]":
+        """As `call`, of one that was packed before."""
         if self._link is None:
             raise Unavailable("the store does not answer")
-        return self._link.call(script, keys, arguments)
+        return self._link.run(call)
 
     async def _keep(self) -> None:
         pause_s = _FIRST_PAUSE_S

@@ -73,7 +73,7 @@ class Admission:
 
     async def spend(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Decision:
         """One request of each of the plan's quotas, of the day's `day_cost`."""
-        return await self._spend(self._purse(principal, plan, client_ip), day_cost)
+        return _admitted(await self._limiter.spend(self._purse(principal, plan, client_ip), day_cost))
 
     async def account(self, principal: Principal) -> Decision:
         """One request of those that spend no quota."""
@@ -160,10 +160,7 @@ class Admission:
 
     async def _spend_alone(self, purse: Purse) -> Decision:
         decision = self._limiter.spend_now(purse)
-        return _admitted(decision) if decision is not None else await self._spend(purse, 1)
-
-    async def _spend(self, purse: Purse, day_cost: int) -> Decision:
-        return _admitted(await self._limiter.spend(purse, day_cost))
+        return _admitted(decision if decision is not None else await self._limiter.spend(purse))
 
     async def _spend_with_slot(self, purse: Purse, day_cost: int, holder: str) -> Decision:
         decision = self._limiter.refused_now(purse, day_cost)

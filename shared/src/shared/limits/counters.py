@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from shared.limits.keys import EPOCH, GATEWAYS, LEASES
 from shared.limits.policies import Policy
-from shared.scripts import Argument, Script
+from shared.scripts import Argument, Call, Script
 
 __all__ = [
     "DECIDE",
@@ -38,18 +38,29 @@ class Scripts(Protocol):
 
     def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "Future[Any]": ...
 
+    def run(self, call: Call) -> "Future[Any]": ...
+
 
 class Question:
     """What is asked of the store for the same policies again and again."""
 
-    __slots__ = ("arguments", "keys", "policies")
+    __slots__ = ("_call", "_epoch", "arguments", "keys")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self.policies = tuple(policies)
         self.keys = [EPOCH, *(policy.key for policy in policies)]
         self.arguments: list[Argument] = []
         for p in policies:
             self.arguments += [p.kind, p.quota, p.window_s * MICROSECOND, p.cost, int(p.shadow)]
+        self._epoch = ""
+        self._call: Call | None = None
+
+    def call(self, at: Argument, epoch: str, holder: str) -> Call:
+        """The store's clock counts for an `at` of ""; without a holder it is the same call until there is another epoch."""
+        if at != "" or holder:
+            return Call(DECIDE, self.keys, [at, epoch, holder, *self.arguments])
+        if self._call is None or epoch != self._epoch:
+            self._epoch, self._call = epoch, Call(DECIDE, self.keys, ["", epoch, "", *self.arguments])
+        return self._call
 
 
 @dataclass(slots=True)
@@ -60,6 +71,11 @@ class Answer:
     admitted: bool
     now: int
     numbers: list[int]
+
+    @classmethod
+    def of(cls, reply: list[int]) -> "Answer | None":
+        """None when the store is of another epoch."""
+        return cls(reply[0] == 1, reply[1], reply[2:]) if reply[0] >= 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +121,11 @@ class Counters:
         self._scripts = scripts
         self._now = now
 
-    async def decide(
+    def decide(
         self, question: Question, *, epoch: str = "", holder: str = "", now: datetime | None = None
-    ) -> Answer | None:
-        """None when the store is of another epoch; "" is any."""
-        arguments = [self._at(now), epoch, holder, *question.arguments]
-        admitted, at, *numbers = await self._scripts.call(DECIDE, question.keys, arguments)
-        if admitted < 0:
-            return None
-        return Answer(admitted == 1, at, numbers)
+    ) -> "Future[list[int]]":
+        """To be awaited, and read by `Answer.of`; an epoch of "" is any."""
+        return self._scripts.run(question.call(self._at(now), epoch, holder))
 
     async def lease(
         self, policies: Sequence[Policy], units: Sequence[int], keep: Sequence[int], *, epoch: str, name: str, lost_after_s: float

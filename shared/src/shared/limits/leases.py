@@ -30,13 +30,14 @@ _LARGEST_PART = 100
 
 
 class Ask:
-    """What one request asks of the store, and how its answer is told."""
+    """What one request asks of the store, and how its answer is told. `days` are the policies of a day: place, counter, quota."""
 
-    __slots__ = ("heading", "question")
+    __slots__ = ("days", "heading", "question")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self.heading = Heading(policies)
         self.question = Question(policies)
+        self.days = [(at, policy.key, policy.quota) for at, policy in enumerate(policies) if policy.kind == "day"]
 
 
 class _Lease:

@@ -13,7 +13,6 @@ import time
 from asyncio import Future
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
@@ -164,8 +163,9 @@ class Limiter:
         """With a `holder`, for a slot as well: all or nothing. Unavailable where a policy is closed without the store."""
         asked_at = self._ticks()
         purse.note(day_cost, asked_at)
-        for record, left in purse.over(asked_at):
-            self._return(record, left)
+        if not purse.idle:
+            for record, left in purse.over(asked_at):
+                self._return(record, left)
         ask = purse.ask(day_cost, slot=bool(holder))
         if not ask.heading.policies:
             return Decision(ask.heading, ())
@@ -202,7 +202,7 @@ class Limiter:
         ask = Ask(policies)
         if not policies:
             return Decision(ask.heading, ())
-        answer = await self._counters.decide(ask.question, now=now)
+        answer = Answer.of(await self._counters.decide(ask.question, now=now))
         assert answer is not None  # noqa: S101 - any epoch will do
         return self._told_by(answer, ask)
 
@@ -230,12 +230,13 @@ class Limiter:
     async def _by_store(self, ask: Ask, holder: str) -> Answer | None:
         """None when it is to be decided without."""
         if not self._running:
-            return await self._counters.decide(ask.question, holder=holder)
+            return Answer.of(await self._counters.decide(ask.question, holder=holder))
         if not self._presence.settled:
             return None
-        answer = None
-        with suppress(Unavailable):
-            answer = await self._counters.decide(ask.question, epoch=self._presence.epoch, holder=holder)
+        try:
+            answer = Answer.of(await self._counters.decide(ask.question, epoch=self._presence.epoch, holder=holder))
+        except Unavailable:
+            answer = None
         if answer is None:
             self._presence.lose()
         return answer
@@ -252,28 +253,22 @@ class Limiter:
         return decision
 
     def _told_by(self, answer: Answer, ask: Ask, purse: Purse | None = None) -> Decision:
-        told, outcomes, violated = [], [], False
         numbers = answer.numbers
-        for at, policy in enumerate(ask.heading.policies):
-            over, remaining, reset, retry = numbers[4 * at : 4 * at + 4]
-            if policy.kind == "day" and purse is not None:
-                day = (answer.now + reset) // _DAY_US - 1
-                self._ledger.hear(policy.key, day, policy.quota - remaining)
-                remaining = purse.lowest(at, day, remaining)
-            told += [remaining, -(-reset // MICROSECOND)]
-            violated = violated or over == 1
-            outcomes.append((over, retry))
-        if not violated:
+        told: list[int] = []
+        for at in range(1, len(numbers), 4):
+            told += (numbers[at], -(-numbers[at + 1] // MICROSECOND))
+        if purse is not None:
+            for at, key, quota in ask.days:
+                remaining = told[2 * at]
+                day = (answer.now + numbers[4 * at + 2]) // _DAY_US - 1
+                self._ledger.hear(key, day, quota - remaining)
+                told[2 * at] = purse.lowest(at, day, remaining)
+        violated = numbers[0::4]
+        if 1 not in violated:
             return Decision(ask.heading, tuple(told))
-        rows = zip(ask.heading.policies, outcomes, told[0::2], told[1::2], strict=True)
-        return Decision(
-            ask.heading,
-            tuple(told),
-            admitted=answer.admitted,
-            outcomes=tuple(
-                Outcome(p, over == 1, left, reset, -(-retry // MICROSECOND)) for p, (over, retry), left, reset in rows
-            ),
-        )
+        rows = zip(ask.heading.policies, violated, told[0::2], told[1::2], numbers[3::4], strict=True)
+        outcomes = tuple(Outcome(p, over == 1, left, reset, -(-retry // MICROSECOND)) for p, over, left, reset, retry in rows)
+        return Decision(ask.heading, tuple(told), admitted=answer.admitted, outcomes=outcomes)
 
     @staticmethod
     def _remember(purse: Purse, decision: Decision, answer: Answer, day_cost: int, asked_at: float) -> None:

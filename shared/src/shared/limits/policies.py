@@ -93,7 +93,9 @@ class Decision:
     @property
     def shadowed(self) -> tuple[str, ...]:
         """Those that would have refused."""
-        return tuple(o.policy.name for o in self._outcomes or () if o.violated and o.policy.shadow)
+        if self._outcomes is None:
+            return ()
+        return tuple(o.policy.name for o in self._outcomes if o.violated and o.policy.shadow)
 
     @property
     def retry_after_s(self) -> int:

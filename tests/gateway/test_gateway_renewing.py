@@ -262,7 +262,7 @@ async def test_a_renewed_credential_is_remembered_and_one_that_ended_is_not(crow
     crowd.clock.pass_(7)
     await crowd.callers.renew()
     crowd.clock.pass_(3)
-    crowd.callers.sweep()
+    await crowd.callers.renew()
     assert list(crowd.callers._shown) == [(b"x-api-key", b"2")]
 
 

@@ -7,12 +7,13 @@ Whoever is used is asked for again before the 10 seconds are over, many in one q
 (docs/adr/0028). Such an answer counts only for who is still known as when it was asked for.
 
 Credentials are remembered as they were sent, too, so that to know who shows one again takes one look: for as long as whom they
-stand for is, never beyond the end of a token or of its verification, and only while the keys of tokens are the same.
+stand for is, never beyond the end of a token or of its verification, and only while the keys of tokens are the same. They go when
+whom they stand for is forgotten, or has not been used for so long.
 """
 
 import asyncio
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,7 +34,6 @@ LOOK_S = 0.5
 STALE = timedelta(minutes=5)
 MOST_KNOWN = 50_000
 MOST_SHOWN = 20_000
-SWEPT = 1_000
 LONGEST_SHOWN = 1024
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
@@ -44,13 +44,14 @@ Shown = tuple[bytes, bytes]
 
 @dataclass(slots=True, eq=False)
 class _Known:
-    """`fresh_until` is past once it was forgotten; `used` is since it was last asked for."""
+    """`fresh_until` is past once it was forgotten; `used` is since it was last asked for; `shown` are credentials for it."""
 
     identity: Identity
     resolved: Resolved
     asked_at: datetime
     fresh_until: datetime = _NEVER
     used: bool = False
+    shown: set[Shown] = field(default_factory=set, repr=False)
 
     def counts_at(self, now: datetime, age: timedelta) -> bool:
         expires_at = self.resolved.expires_at
@@ -66,6 +67,7 @@ class Callers:
         self._known: OrderedDict[Identity, _Known] = OrderedDict()
         self._concerning: dict[str, set[Identity]] = {}
         self._ageing: deque[_Known] = deque(maxlen=MOST_KNOWN)
+        self._ending: deque[_Known] = deque(maxlen=MOST_KNOWN)
         self._shown: OrderedDict[Shown, tuple[_Known, datetime, int | None]] = OrderedDict()
         self._asking: dict[Identity, asyncio.Task[Resolved]] = {}
         self._evictions = 0
@@ -96,7 +98,7 @@ class Callers:
         if fresh and (edition is None or edition == self._tokens.edition):
             known.used = True
             return known.resolved
-        del self._shown[shown]
+        self._unsee(shown)
         return None
 
     def remember(self, shown: Shown, credential: ApiKey | BearerToken, identity: Identity) -> None:
@@ -108,10 +110,16 @@ class Callers:
         if isinstance(credential, BearerToken):
             until = datetime.fromtimestamp(self._tokens.verify(credential.text).good_until, UTC)
             edition = self._tokens.edition
-        self._shown.pop(shown, None)
+        self._unsee(shown)
         self._shown[shown] = known, until, edition
+        known.shown.add(shown)
         if len(self._shown) > MOST_SHOWN:
-            self._shown.popitem(last=False)
+            self._unsee(next(iter(self._shown)))
+
+    def _unsee(self, shown: Shown) -> None:
+        seen = self._shown.pop(shown, None)
+        if seen is not None:
+            seen[0].shown.discard(shown)
 
     def _fresh(self, identity: Identity) -> _Known | None:
         known = self._known.get(identity)
@@ -128,16 +136,15 @@ class Callers:
         return await asyncio.shield(asking)
 
     async def keep_fresh(self) -> None:
-        """For as long as it runs, nobody who is used is waited for, and no credential stays long after it has ceased to count."""
+        """For as long as it runs, nobody who is used is waited for."""
         while True:
             await asyncio.sleep(LOOK_S)
-            self.sweep()
             await self.renew()
 
     async def renew(self) -> None:
         """Asks again for those whose time is nearly over, and who were used in it."""
-        until = self._clock() - RENEWED_AT
-        while due := self._due(until):
+        now = self._clock()
+        while due := self._due(now):
             evictions, asked_at = self._evictions, self._clock()
             try:
                 answers = await self._auth.resolve([known.identity for known in due])
@@ -149,31 +156,28 @@ class Callers:
                 if self._known.get(known.identity) is known:
                     self._renewed(known, resolved, asked_at, is_newest=evictions == self._evictions)
 
-    def _due(self, until: datetime) -> list[_Known]:
-        """At most so many as one question may be about."""
-        now, due = self._clock(), list[_Known]()
-        ageing = self._ageing
+    def _due(self, now: datetime) -> list[_Known]:
+        """At most so many as one question may be about; the others end with their time, and their credentials with them."""
+        due: list[_Known] = []
+        ageing, until = self._ageing, now - RENEWED_AT
         while ageing and len(due) < MOST_AT_ONCE and ageing[0].asked_at <= until:
             known = ageing.popleft()
             if known.used and now < known.fresh_until and known.asked_at > self._expired_before:
                 due.append(known)
+            else:
+                self._ending.append(known)
+        while self._ending and self._ending[0].asked_at <= now - FRESH:
+            self._hide(self._ending.popleft())
         return due
 
     def _renewed(self, known: _Known, resolved: Resolved | None, asked_at: datetime, *, is_newest: bool) -> None:
-        self._forget(known.identity)
         # an eviction meanwhile, which would have been about this one as it was known, may be about it as it is now
         if resolved is None or not (is_newest or _concerned(resolved.principal) == _concerned(known.resolved.principal)):
+            self._forget(known.identity)
             return
+        self._unlist(known)
         known.resolved, known.asked_at, known.used = resolved, asked_at, False
         self._keep(known)
-
-    def sweep(self) -> None:
-        """Looks at the oldest credentials, and forgets those that have ceased to count."""
-        now = self._clock()
-        for _ in range(min(len(self._shown), SWEPT)):
-            shown, seen = self._shown.popitem(last=False)
-            if now < seen[0].fresh_until and now < seen[1]:
-                self._shown[shown] = seen
 
     def evict(self, *concerned: str) -> None:
         """What is known of these users, tenants, keys or sessions no longer counts, nor what is being asked about anyone now."""
@@ -214,6 +218,7 @@ class Callers:
     def _keep(self, known: _Known) -> None:
         known.fresh_until = min(known.asked_at + FRESH, known.resolved.expires_at or _ALWAYS)
         self._known[known.identity] = known
+        self._known.move_to_end(known.identity)
         self._ageing.append(known)
         for concerned in _concerned(known.resolved.principal):
             self._concerning.setdefault(concerned, set()).add(known.identity)
@@ -225,9 +230,17 @@ class Callers:
         if known is None:
             return
         known.fresh_until = _NEVER
+        self._hide(known)
+        self._unlist(known)
+
+    def _hide(self, known: _Known) -> None:
+        for shown in tuple(known.shown):
+            self._unsee(shown)
+
+    def _unlist(self, known: _Known) -> None:
         for concerned in _concerned(known.resolved.principal):
             identities = self._concerning[concerned]
-            identities.discard(identity)
+            identities.discard(known.identity)
             if not identities:
                 del self._concerning[concerned]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from gateway.app import create_app
 from shared.at_once import AtOnce, Peer, Soon
 from shared.clock import system_clock
 from shared.events import EventBus
+from shared.heads import Head
 from shared.ids import new_id
 from shared.subjects import auth_subject
 from tests.gateway.conftest import Market, Origin, settings_for
@@ -55,8 +56,8 @@ async def served(
     app = create_app(settings_for(origin_url, redis_url, nats_url, hsts_s=600))
     answer_at_once = app.state.at_once
 
-    def watched(target: bytes, headers: Mapping[bytes, bytes], peer: Peer) -> AtOnce | Soon | None:
-        answer: AtOnce | Soon | None = answer_at_once(target, headers, peer)
+    def watched(head: Head, peer: Peer) -> AtOnce | Soon | None:
+        answer: AtOnce | Soon | None = answer_at_once(head, peer)
         if answer is not None:
             found.at_once.append(answer)
         return answer

@@ -19,7 +19,7 @@ from gateway.adapters.requests import RequestEvents
 from gateway.app import create_app
 from gateway.domain.request_batches import batch_of
 from gateway.domain.request_buffer import BATCH, RECORD_BYTES, Lost, RequestBuffer
-from gateway.domain.requests import RequestRecord
+from gateway.domain.requests import CallerRecord, CallRecord, RequestRecord
 from kalpi_local.servers import Nats
 from shared.clock import system_clock
 from shared.events import EventBus
@@ -39,20 +39,10 @@ CALLER = user("pro").model_copy(update={"key_id": str(new_id())})
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 RECORD = RequestRecord(
     AT,
-    CALLER.tenant_id,
-    CALLER.user_id,
-    str(CALLER.key_id),
-    "key",
-    "pro",
-    "GET",
-    "/api/v1/bars",
-    "",
-    "AAPL",
-    200,
+    CallerRecord(CALLER.tenant_id, CALLER.user_id, str(CALLER.key_id), "key", "pro", f"user:{CALLER.user_id}"),
+    CallRecord("GET", "/api/v1/bars", "", "AAPL", 200, "hit"),
     900,
-    "hit",
     1,
-    f"user:{CALLER.user_id}",
     12,
     "r",
 )
@@ -60,7 +50,12 @@ NOBODY: dict[str, Any] = {"tenant_id": "", "user_id": "", "key_id": "", "session
 
 
 def record(status: int = 200, **changes: Any) -> RequestRecord:
-    return RECORD._replace(status=status, **changes)
+    """Changed wherever the change belongs."""
+    changes["status"] = status
+    of_caller, of_call = (
+        {name: changes.pop(name) for name in part._fields if name in changes} for part in (RECORD.caller, RECORD.call)
+    )
+    return RECORD._replace(caller=RECORD.caller._replace(**of_caller), call=RECORD.call._replace(**of_call), **changes)
 
 
 class Kept:
@@ -158,7 +153,7 @@ def test_when_it_is_full_refusals_and_errors_are_still_taken() -> None:
     kept = Kept(most=100)
     for status in [200] * 100 + [429] * 100:
         kept.buffer.add(record(status))
-    assert [one.status for one in kept.buffer.take()] == [200] * 75 + [429] * 25
+    assert [one.call.status for one in kept.buffer.take()] == [200] * 75 + [429] * 25
     for _ in range(75):
         kept.buffer.add(record())
     assert len(kept.buffer) == 75, "what was taken has left its room"

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from gateway import app as wiring
 from gateway.app import create_app
-from gateway.domain.requests import RequestRecord, named_in
+from gateway.domain.requests import CallerRecord, CallRecord, RequestRecord, named_in
 from shared.clock import system_clock
 from shared.events import EventBus
 from tests.gateway.conftest import Market, Origin, settings_for
@@ -66,20 +66,24 @@ async def test_a_record_says_who_asked_for_what_and_what_became_of_it(
     assert 0 <= record.latency_us < (system_clock() - before).total_seconds() * 1_000_000
     assert record._replace(at=before, latency_us=0) == RequestRecord(
         at=before,
-        tenant_id=person["tenant_id"],
-        user_id=person["user_id"],
-        key_id=person["key_id"],
-        session_kind="key",
-        tier="many",
-        method="GET",
-        route="/api/v1/indicators",
-        indicator="sma",
-        symbol=market.symbol,
-        status=200,
+        caller=CallerRecord(
+            tenant_id=person["tenant_id"],
+            user_id=person["user_id"],
+            key_id=person["key_id"],
+            session_kind="key",
+            tier="many",
+            subject=f"user:{person['user_id']}",
+        ),
+        call=CallRecord(
+            method="GET",
+            route="/api/v1/indicators",
+            indicator="sma",
+            symbol=market.symbol,
+            status=200,
+            cache="bypass" if answer.headers["x-cache"] == "BYPASS" else "miss",
+        ),
         latency_us=0,
-        cache="bypass" if answer.headers["x-cache"] == "BYPASS" else "miss",
         units=1,
-        subject=f"user:{person['user_id']}",
         bytes_out=len(answer.content),
         request_id="mine",
     )
@@ -95,7 +99,7 @@ async def test_a_hit_has_the_same_record_by_either_way(
     for more in ({}, {"Connection": "close"}):
         for condition in ({}, {"If-None-Match": '"v1"'}):
             await gateway.get(path, headers={**headers, **more, **condition, "X-Request-ID": "mine"})
-    assert [(record.cache, record.units, record.status) for record in records] == [("hit", 1, 200), ("hit", 1, 304)] * 2
+    assert [(record.call.cache, record.units, record.call.status) for record in records] == [("hit", 1, 200), ("hit", 1, 304)] * 2
     same = [record._replace(at=records[0].at, latency_us=0) for record in records]
     assert same[:2] == same[2:]
 
@@ -114,7 +118,9 @@ async def test_what_is_refused_or_costs_nothing_has_spent_nothing(
     ]
     for path, headers, _ in expected:
         await gateway.get(path, headers=headers)
-    assert [(one.status, one.units, one.user_id, one.subject) for one in records] == [told for *_, told in expected]
+    assert [(one.call.status, one.units, one.caller.user_id, one.caller.subject) for one in records] == [
+        told for *_, told in expected
+    ]
 
 
 async def test_a_batch_is_recorded_with_what_it_cost(
@@ -124,7 +130,7 @@ async def test_a_batch_is_recorded_with_what_it_cost(
     indicators = [{"indicator": "sma"}] * 25
     body = {"constructs": [{"symbol": "AAPL", "interval": "1day", "indicators": indicators}]}
     assert (await gateway.post("/api/v1/indicators/batch", headers=headers, json=body)).status_code == 200
-    assert [(one.units, one.method, one.route, one.cache) for one in records] == [(3, "POST", "/api/v1/indicators/batch", "none")]
+    assert [(one.units, one.call[:2], one.call.cache) for one in records] == [(3, ("POST", "/api/v1/indicators/batch"), "none")]
 
 
 async def test_the_gateways_own_pages_have_none(gateway: httpx.AsyncClient, records: list[RequestRecord]) -> None:

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from shared import strict_protocol
 from shared.at_once import WHOLE, AtOnce, Peer, Soon
+from shared.heads import Head, Heads
 from shared.settings import EX_CONFIG
 from shared.strict_protocol import StrictProtocol
 from tests.support.http_server import serving
@@ -249,7 +250,7 @@ class AtOnceApp:
     at once, and `/breaks` is a mistake that is made later."""
 
     def __init__(self) -> None:
-        self.state = SimpleNamespace(at_once=self.answer)
+        self.state = SimpleNamespace(at_once=self.answer, heads=Heads())
         self.asked: list[tuple[bytes, Mapping[bytes, bytes]]] = []
         self.body = b"at once"
         self.let = asyncio.Event()
@@ -260,10 +261,11 @@ class AtOnceApp:
             raise ValueError("a mistake")
         return AtOnce(200, b"content-length: %d\r\n" % len(body), body)
 
-    def answer(self, target: bytes, headers: Mapping[bytes, bytes], _peer: Peer) -> AtOnce | Soon | None:
+    def answer(self, head: Head, _peer: Peer) -> AtOnce | Soon | None:
+        target = head.target
         if target in {b"/soon", b"/breaks"}:
             return self.later(b"soon" if target == b"/soon" else b"")
-        self.asked.append((target, headers))
+        self.asked.append((target, head.sent))
         if target == b"/fails":
             raise ValueError("a mistake")
         lines = b"content-length: %d\r\n" % len(self.body)

@@ -38,6 +38,7 @@ from gateway.domain.shedding import Shedding
 from gateway.domain.tokens import SigningKeys, TokenVerifier
 from gateway.settings import Settings
 from shared.events import EventBus
+from shared.heads import Heads
 from shared.http_client import ServiceClient
 from shared.ids import new_id
 from shared.limits.book import PlanWatcher
@@ -136,7 +137,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = edge_app(shell, lifespan=lifespan, routers=[pages.router], checks=checks, edge=edge)
     pages.mount_assets(app)
     if not shell.telemetry.exports and not settings.log_hits:  # a span or a line for each takes the long way
-        app.state.at_once = hits.answer
+        app.state.at_once, app.state.heads = hits.answer, Heads()
+        route_file.table.when_taken(app.state.heads.clear)
     return app
 
 

@@ -1,10 +1,13 @@
 """Answers that an application gives to the server at once, without a task, a scope or messages (docs/adr/0016).
 
-An application that can sets `app.state.at_once`; the server asks it of each plain GET before it goes the way of ASGI.
+An application that can sets `app.state.at_once`; the server asks it of each plain GET before it goes the way of ASGI. With
+`app.state.heads` as well, a head that comes again is not parsed again (`shared.heads`).
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from typing import Any, NamedTuple
+
+from shared.heads import Head
 
 __all__ = ["GONE", "WHOLE", "AnswerAtOnce", "AnswerWhole", "AtOnce", "CallWhenGone", "Fields", "Peer", "Soon", "lines_of"]
 
@@ -29,9 +32,8 @@ class AtOnce(NamedTuple):
 Soon = Coroutine[Any, Any, AtOnce]
 """An answer that somebody else is asked about first. It must not raise."""
 
-AnswerAtOnce = Callable[[bytes, Mapping[bytes, bytes], Peer], AtOnce | Soon | None]
-"""Of the target as it was sent, the header fields, each of which came once, and who connected; None for what goes the way of
-ASGI."""
+AnswerAtOnce = Callable[[Head, Peer], AtOnce | Soon | None]
+"""Of a plain GET, and who connected; None for what goes the way of ASGI."""
 
 AnswerWhole = Callable[[MutableMapping[str, Any], AtOnce], bool]
 """Of a scope, and the whole answer: in one write, instead of two messages. False where those are needed."""

@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from shared.at_once import GONE, WHOLE, AnswerAtOnce, AtOnce, Fields, Soon, lines_of
 from shared.context import sane_request_id
 from shared.framing import Fault, fault_of
+from shared.heads import Head, Heads
+from shared.kept_protocol import KeptProtocol
 from shared.logging import get_logger
 from shared.refusals import refusal
 
@@ -46,7 +48,7 @@ class _Promise:
         self.keep_alive = True
 
 
-class StrictProtocol(HttpToolsProtocol):
+class StrictProtocol(KeptProtocol):
     """httptools answers 200 to 10,000 headers and to no or two Hosts, and waits for ever for half a header; this does not.
 
     Bounds: 100 header fields and 64 KiB of them (431, RFC 6585, section 5), a complete header within 10 s (408), what
@@ -58,11 +60,14 @@ class StrictProtocol(HttpToolsProtocol):
     request would begin is not known.
     """
 
-    _active_at = 0.0
     _header_bytes = 0
     _room = MAX_HEADER_BYTES
     _in_message = _in_header = _handed_on = False
     _refused = _answered = False
+    _begun = 0
+    """Messages in what is being parsed, from its first byte on."""
+    _head: Head | None = None
+    """The last of them, if it was answered at once."""
     _gone: Callable[[], None] | None = None
     _header_timer: asyncio.TimerHandle | None = None
     _tail_timer: asyncio.TimerHandle | None = None
@@ -71,7 +76,9 @@ class StrictProtocol(HttpToolsProtocol):
 
     def __init__(self, config: uvicorn.Config, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
-        self._at_once: AnswerAtOnce | None = getattr(getattr(config.app, "state", None), "at_once", None)
+        state = getattr(config.app, "state", None)
+        self._at_once: AnswerAtOnce | None = getattr(state, "at_once", None)
+        self._heads: Heads | None = getattr(state, "heads", None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -90,9 +97,35 @@ class StrictProtocol(HttpToolsProtocol):
         self._active_at = self.loop.time()
         if self._in_message:
             self._room -= len(data)
-        super().data_received(data)
+            super().data_received(data)
+        elif self._heads is None:
+            super().data_received(data)
+        elif not self._answer_again(self._heads, data):
+            self._begun, self._head = 0, None
+            super().data_received(data)
+            self._keep_head(self._heads, data)
         if self._in_message:  # as it is only where a request did not come whole
             self._watch()
+
+    def _keep_head(self, heads: Heads, data: bytes) -> None:
+        """Where that was one whole head, and nothing else."""
+        head = self._head
+        if head is not None and self._begun == 1 and not (self._in_message or self._refused):
+            heads.keep(data, head)
+
+    def _answer_again(self, heads: Heads, data: bytes) -> bool:
+        """What is one whole head that was answered at once before; the parser stays where it is, between two messages."""
+        head = heads.find(data, self._active_at)
+        if head is None or self.transport.is_closing() or not self._may_answer_at_once():
+            return False
+        answer = self._ask(head)
+        if answer is None:
+            heads.forget(data)
+            return False
+        if self._header_timer is not None:
+            self._stop_header_timer()
+        self._give(answer)
+        return True
 
     def _watch(self) -> None:
         """What is still to come after some bytes have: not too much, and not for ever."""
@@ -114,6 +147,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._room = MAX_HEADER_BYTES
         self._in_message = self._in_header = True
         self._answered = self._handed_on = False
+        self._begun += 1
         self._stop_header_timer()
 
     def on_url(self, url: bytes) -> None:
@@ -147,15 +181,8 @@ class StrictProtocol(HttpToolsProtocol):
         if fault is not None:
             self._refuse(*fault)
             return
-        if self._at_once is not None and method == b"GET" and version == "1.1":
-            answer = self._answer_at_once(self._at_once)
-            if answer is not None:
-                self._answered = True
-                if isinstance(answer, AtOnce):
-                    self._write(answer)
-                else:
-                    self._await(answer)
-                return
+        if method == b"GET" and version == "1.1" and self._answer_at_once():
+            return
         self._go_on()
         if upgrades or self.stopping:
             # whatever comes with an upgrade is not looked at; what comes after a stop goes to a process that stays
@@ -224,18 +251,36 @@ class StrictProtocol(HttpToolsProtocol):
         if not self._answered:
             super().on_message_complete()
 
-    def _answer_at_once(self, ask: AnswerAtOnce) -> AtOnce | Soon | None:
-        """None for what goes the way of ASGI: what must wait its turn, or for the client to read, and what is no plain GET."""
-        if self.stopping or self.flow.write_paused or self._is_answering() or not self.parser.should_keep_alive():
-            return None
+    def _answer_at_once(self) -> bool:
+        """False for what goes the way of ASGI: what must wait its turn, or for the client to read, and what is no plain GET."""
+        if self._at_once is None or not self._may_answer_at_once() or not self.parser.should_keep_alive():
+            return False
         sent = dict(self.headers)
         if len(sent) != len(self.headers) or not _NOT_PLAIN.isdisjoint(sent):
-            return None
+            return False
+        head = Head(self.url, sent)
+        answer = self._ask(head)
+        if answer is None:
+            return False
+        self._answered, self._head = True, head
+        self._give(answer)
+        return True
+
+    def _may_answer_at_once(self) -> bool:
+        return not (self.stopping or self.flow.write_paused or self._is_answering())
+
+    def _ask(self, head: Head) -> AtOnce | Soon | None:
         try:
-            return ask(self.url, sent, self.client)
+            return self._at_once(head, self.client) if self._at_once is not None else None
         except Exception:  # noqa: BLE001 - the boundary; the parser would take it for an error of the client's
             _log.exception("not answered at once")
             return None
+
+    def _give(self, answer: AtOnce | Soon) -> None:
+        if isinstance(answer, AtOnce):
+            self._write(answer)
+        else:
+            self._await(answer)
 
     def _await(self, soon: Soon) -> None:
         cycle: Any = _Promise()
@@ -275,40 +320,6 @@ class StrictProtocol(HttpToolsProtocol):
             self._default_lines = lines_of(state.default_headers)
         head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], self._default_lines, answer.lines)
         self.transport.writelines((head, answer.body))
-
-    # The timer of a connection that nobody uses goes on while it is used, and looks at its end whether it was. uvicorn stops it
-    # at each request and starts another one, for a tenth of what a hit takes.
-
-    def on_response_complete(self) -> None:
-        if self.pipeline or self.timeout_keep_alive_task is None:
-            self._stop_idle_timer()
-            super().on_response_complete()
-            return
-        self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            self._active_at = self.loop.time()
-            self.flow.resume_reading()
-
-    def _unset_keepalive_if_required(self) -> None:
-        """uvicorn's way to say that something has come, or is done."""
-
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        if self._is_answering():
-            return  # the end of its answer starts it again
-        left_s = self._active_at + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self._start_idle_timer(left_s)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _start_idle_timer(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def _stop_idle_timer(self) -> None:
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
         self._refuse(400, "malformed", "this is not well-formed HTTP/1.1")
@@ -362,10 +373,6 @@ class StrictProtocol(HttpToolsProtocol):
         """Whether a refusal would be taken for a part of an answer that has begun, or for that of a request before this one."""
         is_own = self._in_message and self._handed_on
         return self._is_answering() and (bool(self.pipeline) or self.cycle.response_started or not is_own)
-
-    def _is_answering(self) -> bool:
-        newest: Any = self.cycle  # None before the first request, which uvicorn's annotation leaves out
-        return newest is not None and not newest.response_complete
 
     def _refusal(self, status: int, detail: str, slug: str = "") -> bytes:
         """The whole answer; between two messages, what is known of the last one is not about what came after it."""

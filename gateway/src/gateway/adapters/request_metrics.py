@@ -21,8 +21,9 @@ class RequestMetrics:
         metrics.read(self._families)
 
     def __call__(self, record: RequestRecord) -> None:
-        self._uses[record.cache] += 1
-        self._metrics.observe(record.method, record.route, record.status, record.latency_us / 1_000_000)
+        call = record.call
+        self._uses[call.cache] += 1
+        self._metrics.observe(call.method, call.route, call.status, record.latency_us / 1_000_000)
 
     def _families(self) -> Iterator[Metric]:
         cache = self._cache

@@ -99,4 +99,4 @@ class RequestEvents:
             self._sending, self._away = None, False
 
     def _count_dropped(self, record: RequestRecord) -> None:
-        self._dropped["served" if record.status < 400 else "refused"].inc()
+        self._dropped["served" if record.call.status < 400 else "refused"].inc()

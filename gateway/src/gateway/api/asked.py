@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from gateway.domain.caching import request_key
-from gateway.domain.requests import named_in
+from gateway.domain.requests import CacheUse, CallRecord, named_in
 from gateway.domain.routing import Route, RouteTable
 
 __all__ = ["Asked", "Targets"]
@@ -15,13 +15,23 @@ _LONGEST_REMEMBERED = 1024
 
 
 class Asked(NamedTuple):
-    """`is_free` says that a GET costs nothing of a data route's quotas; `key` is the cache's, but for who may see it."""
+    """`is_free` says that a GET costs nothing of a data route's quotas; `key` is the cache's, but for who may see it; `calls` are
+    what was recorded of it.
+    """
 
     route: Route
     is_free: bool
     key: bytes
     indicator: str
     symbol: str
+    calls: dict[tuple[str, int, CacheUse], CallRecord]
+
+    def call(self, method: str, status: int, cache: CacheUse) -> CallRecord:
+        ended = method, status, cache
+        call = self.calls.get(ended)
+        if call is None:
+            call = self.calls[ended] = CallRecord(method, self.route.path, self.indicator, self.symbol, status, cache)
+        return call
 
 
 class Targets:
@@ -41,4 +51,4 @@ class Targets:
         route = self._routes.of(path)
         if route is None:
             return None
-        return Asked(route, route.is_free(query), request_key(path, query, accept), *named_in(path.decode("ascii"), query))
+        return Asked(route, route.is_free(query), request_key(path, query, accept), *named_in(path.decode("ascii"), query), {})

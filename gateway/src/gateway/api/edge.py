@@ -28,14 +28,13 @@ from gateway.domain.errors import NotFromHere
 from gateway.domain.origins import Origins
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
-from gateway.domain.requests import NOBODY, Recorder, RequestRecord, session_kind
+from gateway.domain.requests import NOBODY, CallerRecord, Recorder, RequestRecord
 from gateway.domain.routing import Route
 from shared.clock import Clock
 from shared.context import REQUEST_ID
 from shared.errors import KalpiError, Unauthenticated
 from shared.limits.batches import day_cost, series_in
 from shared.limits.plans import Plan
-from shared.limits.sharing import subject_of
 from shared.logging import get_logger, log_request
 from shared.principal import Principal
 from shared.problems import internal_error, problem_response
@@ -276,23 +275,12 @@ def _shown(keys: Sequence[bytes], bearers: Sequence[bytes]) -> tuple[bytes, byte
 
 
 def _record_of(exchange: Exchange, at: datetime, seconds: float) -> RequestRecord:
-    caller, asked = exchange.principal or NOBODY, exchange.asked
     return RequestRecord(
         at=at,
-        tenant_id=caller.tenant_id,
-        user_id=caller.user_id,
-        key_id=caller.key_id or "",
-        session_kind=session_kind(caller),
-        tier=caller.tier,
-        method=exchange.scope["method"],
-        route=asked.route.path,
-        indicator=asked.indicator,
-        symbol=asked.symbol,
-        status=exchange.status,
+        caller=CallerRecord.of(exchange.principal or NOBODY, spent=exchange.units > 0),
+        call=exchange.asked.call(exchange.scope["method"], exchange.status, exchange.cache),
         latency_us=round(seconds * 1_000_000),
-        cache=exchange.cache,
         units=exchange.units,
-        subject=subject_of(caller) if exchange.units else "",
         bytes_out=exchange.bytes_out,
         request_id=exchange.request_id,
     )

@@ -5,7 +5,7 @@ here, is left to the long way before anything was spent: None.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,20 +14,19 @@ from gateway.api.asked import Asked, Targets
 from gateway.api.reading import Reading
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.admission import Admission
-from gateway.domain.callers import Callers
+from gateway.domain.callers import Callers, Shown
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
-from gateway.domain.requests import CacheUse, Recorder, RequestRecord, session_kind
+from gateway.domain.requests import CacheUse, CallerRecord, Recorder, RequestRecord
 from shared.at_once import AtOnce, Peer, Soon, lines_of
 from shared.clock import Clock
 from shared.context import REQUEST_ID, sane_request_id
 from shared.errors import Forbidden, KalpiError, Unavailable
-from shared.limits.fields import ratelimit_fields
+from shared.heads import Head
+from shared.limits.fields import ratelimit_lines
 from shared.limits.limiter import Decision
 from shared.limits.plans import Plan
-from shared.limits.sharing import subject_of
 from shared.logging import log_request
-from shared.principal import Principal
 from shared.problems import problem_response
 
 __all__ = ["Hits"]
@@ -59,38 +58,51 @@ class Hits:
         self._record = record
         self._clock = clock
 
-    def answer(self, target: bytes, sent: Mapping[bytes, bytes], peer: Peer) -> AtOnce | Soon | None:
-        """To a GET for `target`, path and query as they were sent, with these header fields; their names in lower case."""
+    def answer(self, head: Head, peer: Peer) -> AtOnce | Soon | None:
         began = time.perf_counter()
-        path, _, query = target.partition(b"?")
-        asked = self._targets.asked(path, query, sent.get(b"accept", b"")) if b"origin" not in sent else None
-        if asked is None or asked.route.access != "data" or asked.is_free:
-            return None
+        wanted: _Wanted | None = head.note
+        if wanted is None:
+            wanted = head.note = self._wanted(head)
+            if wanted is None:
+                return None
         now = self._clock()
-        caller = self._recognised(sent, now)
+        caller = self._callers.recognise(wanted.shown, now)
         if caller is None:
             return None
         principal = caller.principal
         try:
-            client_ip = client_address(peer[0] if peer else "", sent.get(b"x-forwarded-for"), self._trusted_proxies)
-            check_permission(caller, client_ip, asked.route.scope)
-            plan = self._admission.plan_of(principal)
+            client_ip = client_address(peer[0] if peer else "", wanted.forwarded_for, self._trusted_proxies)
+            check_permission(caller, client_ip, wanted.asked.route.scope)
+            plan = self._admission.plan_of(principal, now)
         except (Forbidden, Unavailable):
             return None  # the long way says it in full
-        kept = self._cache.find(asked.key + self._views.key(principal.tier, plan.entitlements))
+        kept = self._cache.find(wanted.asked.key + self._views.key(principal.tier, plan.entitlements))
         if kept is None:
             return None
-        given = kept.for_client(sent.get(b"if-none-match"))
-        hit = _Hit(path, asked, principal, given, sane_request_id(sent.get(b"x-request-id")), now, began)
+        given = kept.for_client(wanted.if_none_match)
+        hit = _Hit(wanted, caller, given, sane_request_id(wanted.request_id), now, began)
         try:
             decision = self._admission.spend_now(principal, plan, client_ip=client_ip)
         except KalpiError as error:
             return self._refused(hit, error)
         return self._given(hit, decision) if decision is not None else self._paid(hit, plan, client_ip)
 
+    def _wanted(self, head: Head) -> "_Wanted | None":
+        sent = head.sent
+        key, bearer = sent.get(b"x-api-key"), sent.get(b"authorization")
+        if (key is None) == (bearer is None) or b"origin" in sent:
+            return None
+        path, _, query = head.target.partition(b"?")
+        asked = self._targets.asked(path, query, sent.get(b"accept", b""))
+        if asked is None or asked.route.access != "data" or asked.is_free:
+            return None
+        shown = (b"x-api-key", key) if key is not None else (b"authorization", bearer or b"")
+        told = (sent.get(b"x-forwarded-for"), sent.get(b"if-none-match"), sent.get(b"x-request-id"))
+        return _Wanted(path, asked, shown, *told)
+
     async def _paid(self, hit: "_Hit", plan: Plan, client_ip: str) -> AtOnce:
         try:
-            decision = await self._admission.spend(hit.caller, plan, client_ip=client_ip)
+            decision = await self._admission.spend(hit.caller.principal, plan, client_ip=client_ip)
         except KalpiError as error:
             return self._refused(hit, error)
         return self._given(hit, decision)
@@ -100,7 +112,7 @@ class Hits:
         lines = b"%b%b%bx-request-id: %b\r\n" % (
             given.lines,
             _IS_HIT,
-            lines_of(ratelimit_fields(decision)),
+            ratelimit_lines(decision),
             hit.request_id.encode("ascii"),
         )
         self._record(hit.record(given.status, "hit", 1, len(given.body)))
@@ -118,21 +130,23 @@ class Hits:
         self._record(record)
         return AtOnce(error.status, lines_of(fields), bytes(problem.body))
 
-    def _recognised(self, sent: Mapping[bytes, bytes], now: datetime) -> Resolved | None:
-        key, bearer = sent.get(b"x-api-key"), sent.get(b"authorization")
-        if bearer is None and key is not None:
-            return self._callers.recognise((b"x-api-key", key), now)
-        if key is None and bearer is not None:
-            return self._callers.recognise((b"authorization", bearer), now)
-        return None
+
+class _Wanted(NamedTuple):
+    """What a head says."""
+
+    path: bytes
+    asked: Asked
+    shown: Shown
+    forwarded_for: bytes | None
+    if_none_match: bytes | None
+    request_id: bytes | None
 
 
 class _Hit(NamedTuple):
-    """A request whose answer is kept; `target` is its path, `began` is on the clock of `time.perf_counter`."""
+    """A request whose answer is kept; `began` is on the clock of `time.perf_counter`."""
 
-    target: bytes
-    asked: Asked
-    caller: Principal
+    wanted: _Wanted
+    caller: Resolved
     given: Given
     request_id: str
     at: datetime
@@ -140,27 +154,11 @@ class _Hit(NamedTuple):
 
     @property
     def path(self) -> str:
-        return self.target.decode("ascii")
+        return self.wanted.path.decode("ascii")
 
     def record(self, status: int, cache: CacheUse, units: int, bytes_out: int) -> RequestRecord:
+        caller = self.caller.spender if units else CallerRecord.of(self.caller.principal, spent=False)
+        call = self.wanted.asked.call("GET", status, cache)
+        latency_us = int((time.perf_counter() - self.began) * 1_000_000)
         # by place: by name it would take twice as long
-        asked, caller = self.asked, self.caller
-        return RequestRecord(
-            self.at,
-            caller.tenant_id,
-            caller.user_id,
-            caller.key_id or "",
-            session_kind(caller),
-            caller.tier,
-            "GET",
-            asked.route.path,
-            asked.indicator,
-            asked.symbol,
-            status,
-            int((time.perf_counter() - self.began) * 1_000_000),
-            cache,
-            units,
-            subject_of(caller) if units else "",
-            bytes_out,
-            self.request_id,
-        )
+        return RequestRecord(self.at, caller, call, latency_us, units, bytes_out, self.request_id)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.errors import NoPlan, OverLimit, TooManyAtOnce
@@ -49,9 +50,9 @@ class Admission:
         self._new_id = new_id
         self._held: dict[str, Purse] = {}
 
-    def plan_of(self, principal: Principal) -> Plan:
+    def plan_of(self, principal: Principal, now: datetime | None = None) -> Plan:
         """What is the caller's of it, at this moment. NoPlan for a tier that the plan file does not have."""
-        plan = plan_for(principal, self._plans.book, self._clock())
+        plan = plan_for(principal, self._plans.book, now or self._clock())
         if plan is None:
             raise NoPlan(principal.tier)
         return plan

@@ -26,7 +26,7 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.principal import Principal
 
-__all__ = ["Callers"]
+__all__ = ["Callers", "Shown"]
 
 FRESH = timedelta(seconds=10)
 RENEWED_AT = timedelta(seconds=7)

@@ -1,11 +1,12 @@
 """What the edge needs of the world."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from gateway.domain.addresses import AllowList
+from gateway.domain.requests import CallerRecord
 from shared.principal import Principal
 
 __all__ = ["AuthService", "BarVersions", "Identity", "Resolved"]
@@ -24,13 +25,17 @@ class Identity:
 class Resolved:
     """Whom an identity stands for, until when (None: until it is revoked), and from where (None: from anywhere).
 
-    `allowed_origins` are those of the web pages that may ask for them.
+    `allowed_origins` are those of the web pages that may ask for them; `spender` is who is recorded of what they spend.
     """
 
     principal: Principal
     expires_at: datetime | None
     allowed_ips: AllowList | None = None
     allowed_origins: tuple[str, ...] = ()
+    spender: CallerRecord = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spender", CallerRecord.of(self.principal, spent=True))
 
 
 class AuthService(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.request_buffer import Lost
-from gateway.domain.requests import RequestRecord
+from gateway.domain.requests import CallerRecord, CallRecord, RequestRecord
 
 __all__ = ["batch_of"]
 
@@ -14,34 +14,30 @@ _LONGEST_ID = 64
 
 
 def batch_of(records: Sequence[RequestRecord], lost: Lost) -> dict[str, Any]:
-    callers: dict[tuple[str, ...], int] = {}
-    calls: dict[tuple[str | int, ...], int] = {}
+    callers: dict[CallerRecord, int] = {}
+    calls: dict[CallRecord, int] = {}
     return {
         "lost": list(lost),
-        "caller": [callers.setdefault(_caller(record), len(callers)) for record in records],
-        "call": [calls.setdefault(_call(record), len(calls)) for record in records],
+        "caller": [callers.setdefault(record.caller, len(callers)) for record in records],
+        "call": [calls.setdefault(record.call, len(calls)) for record in records],
         "at": [int(record.at.timestamp() * 1000) for record in records],
         "latency_us": [record.latency_us for record in records],
         "units": [record.units for record in records],
         "bytes_out": [record.bytes_out for record in records],
         "request_id": [record.request_id[:_LONGEST_ID] for record in records],
-        "callers": list(callers),
-        "calls": [(method if method in _METHODS else "OTHER", *rest) for method, *rest in calls],
+        "callers": list(map(tuple, callers)),
+        "calls": list(map(_row, calls)),
     }
 
 
-def _caller(record: RequestRecord) -> tuple[str, ...]:
-    """Tenant, user, key, how they were authenticated, tier, and whose counters they spend from; empty where that is not known."""
-    return record.tenant_id, record.user_id, record.key_id, record.session_kind, record.tier, record.subject
-
-
-def _call(record: RequestRecord) -> tuple[str | int, ...]:
+def _row(call: CallRecord) -> tuple[str | int, ...]:
     """Method, endpoint, indicator, symbol, status, and what the cache had to do with it."""
-    return record.method, _endpoint(record), record.indicator, record.symbol, record.status, record.cache
+    method = call.method if call.method in _METHODS else "OTHER"
+    return method, _endpoint(call), call.indicator, call.symbol, call.status, call.cache
 
 
-def _endpoint(record: RequestRecord) -> str:
+def _endpoint(call: CallRecord) -> str:
     """As the public document writes it: what a route has beneath it is one endpoint."""
-    if record.indicator:
-        return f"{record.route}/{{name}}"
-    return f"{record.route}/{{symbol}}" if record.symbol else record.route
+    if call.indicator:
+        return f"{call.route}/{{name}}"
+    return f"{call.route}/{{symbol}}" if call.symbol else call.route

@@ -43,7 +43,7 @@ class RequestBuffer:
     def add(self, record: RequestRecord) -> None:
         """A `Recorder`."""
         waiting = len(self._records)
-        if waiting >= (self._most_served if record.status < 400 else self._most):
+        if waiting >= (self._most_served if record.call.status < 400 else self._most):
             self._drop(record)
             return
         self._records.append(record)

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 from urllib.parse import parse_qs
 
+from shared.limits.sharing import subject_of
 from shared.principal import Principal
 
-__all__ = ["NOBODY", "CacheUse", "Recorder", "RequestRecord", "SessionKind", "named_in", "session_kind", "told_each"]
+__all__ = ["NOBODY", "CacheUse", "CallRecord", "CallerRecord", "Recorder", "RequestRecord", "named_in", "told_each"]
 
 NOBODY = Principal(kind="user", user_id="")
 """Who asked where that is not known."""
@@ -23,26 +24,44 @@ _NOT_ONE = frozenset({"batch", "custom"})
 """Beneath `/indicators`, and no indicator."""
 
 
-class RequestRecord(NamedTuple):
-    """`at` is when it came, in UTC. `route` is the path of its route, not of the request. Who asked is empty where that is not
-    known. `units` is what was spent of the day's quota, by `subject`. `latency_us` ends with the last byte handed to the server.
-    """
+class CallerRecord(NamedTuple):
+    """Who asked, and whose counters were spent from: empty of nobody."""
 
-    at: datetime
     tenant_id: str
     user_id: str
     key_id: str
     session_kind: SessionKind
     tier: str
+    subject: str
+
+    @classmethod
+    def of(cls, principal: Principal, *, spent: bool) -> Self:
+        kind: SessionKind = "key" if principal.key_id else "session" if principal.session_id else "none"
+        subject = subject_of(principal) if spent else ""
+        return cls(principal.tenant_id, principal.user_id, principal.key_id or "", kind, principal.tier, subject)
+
+
+class CallRecord(NamedTuple):
+    """What was asked, and what became of it. `route` is the path of its route, not of the request."""
+
     method: str
     route: str
     indicator: str
     symbol: str
     status: int
-    latency_us: int
     cache: CacheUse
+
+
+class RequestRecord(NamedTuple):
+    """`at` is when it came, in UTC. `units` is what was spent of the day's quota. `latency_us` ends with the last byte handed to
+    the server.
+    """
+
+    at: datetime
+    caller: CallerRecord
+    call: CallRecord
+    latency_us: int
     units: int
-    subject: str
     bytes_out: int
     request_id: str
 
@@ -57,10 +76,6 @@ def told_each(*recorders: Recorder) -> Recorder:
             recorder(record)
 
     return tell
-
-
-def session_kind(principal: Principal) -> SessionKind:
-    return "key" if principal.key_id else "session" if principal.session_id else "none"
 
 
 def named_in(path: str, query: bytes) -> tuple[str, str]:

@@ -40,12 +40,13 @@ class Outcome:
 
 
 class Heading:
-    """What is said of the same policies with every request: `RateLimit-Policy` whole, `RateLimit` but for its numbers.
+    """What is said of the same policies with every request: `RateLimit-Policy` whole, `RateLimit` but for its numbers; `lines`
+    are both as they go onto the wire.
 
     Of policies in shadow and of slots clients are told nothing.
     """
 
-    __slots__ = ("_shown", "all_shown", "policies", "state", "text")
+    __slots__ = ("_shown", "all_shown", "lines", "policies", "state", "text")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self.policies = tuple(policies)
@@ -54,6 +55,7 @@ class Heading:
         shown = [policies[at] for at in self._shown]
         self.text = ", ".join(f'"{p.name}";q={p.quota};w={p.window_s}' for p in shown).encode("ascii")
         self.state = ", ".join(f'"{p.name}";r=%d;t=%d' for p in shown).encode("ascii")
+        self.lines = b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (self.text.replace(b"%", b"%%"), self.state)
 
     def shown(self, numbers: Sequence[int]) -> tuple[int, ...]:
         """Of two numbers a policy, those that clients are told."""

@@ -1,0 +1,79 @@
+"""Heads of requests that come again byte for byte, as a client's do that polls: what was read of one is not read again.
+
+What a head says follows from its bytes alone, so nothing that is kept here can be out of date. Whether it is answered, and with
+what, is decided anew each time it comes (docs/adr/0027).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["LONGEST", "Head", "Heads"]
+
+LONGEST = 2048
+"""Bytes of a head that is kept."""
+MOST = 4096
+KEPT_S = 10.0
+
+
+class Head:
+    """Of a plain GET: the target as it was sent, and the header fields, their names in lower case, each of which came once.
+
+    `note` is for the application: what follows from the rest, and from nothing else.
+    """
+
+    __slots__ = ("note", "sent", "target")
+
+    def __init__(self, target: bytes, sent: Mapping[bytes, bytes]) -> None:
+        self.target = target
+        self.sent = sent
+        self.note: Any = None
+
+
+class Heads:
+    """Those of all connections of a server that have come twice within `kept_s`: one that differs each time leaves a number.
+
+    In two halves of at most `most` each: what the older one has is looked for once more before it goes. One that does not come
+    again is gone after `kept_s` to twice as long, if others come. They hold credentials, as the gateway's `Callers` do, as long.
+    """
+
+    def __init__(self, most: int = MOST, kept_s: float = KEPT_S) -> None:
+        self._most = most
+        self._kept_s = kept_s
+        self._newer: dict[bytes, Head] = {}
+        self._older: dict[bytes, Head] = {}
+        self._came: set[int] = set()
+        self._since = 0.0
+
+    def find(self, received: bytes, now: float) -> Head | None:
+        """`now` is of a clock that only goes forward, in seconds."""
+        if now - self._since > self._kept_s:
+            self._turn(now)
+        head = self._newer.get(received)
+        if head is None and (head := self._older.pop(received, None)) is not None:
+            self._put(received, head)
+        return head
+
+    def keep(self, received: bytes, head: Head) -> None:
+        number = hash(received)
+        if number in self._came and len(received) <= LONGEST:
+            self._put(received, head)
+        elif len(self._came) < self._most:
+            self._came.add(number)
+        else:
+            self._came = {number}
+
+    def forget(self, received: bytes) -> None:
+        self._newer.pop(received, None)
+
+    def clear(self) -> None:
+        self._newer, self._older = {}, {}
+
+    def _put(self, received: bytes, head: Head) -> None:
+        if len(self._newer) >= self._most:
+            self._turn(self._since)
+        self._newer[received] = head
+
+    def _turn(self, now: float) -> None:
+        # after a pause both are old
+        self._older = self._newer if now - self._since < 2 * self._kept_s else {}
+        self._newer, self._came, self._since = {}, set(), now

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ratelimit_service.domain.histograms import ERROR, LONGEST_US, percentile, slot_of, value_of
 from ratelimit_service.domain.partitions import LATEST, OLDEST, Partition, Schedule, expired, wanted
-from ratelimit_service.domain.requests import NOBODY, Request, RequestBatch, event_id
+from ratelimit_service.domain.requests import NOBODY, Counted, RequestBatch, Requests, event_id
 from ratelimit_service.domain.rollups import GRAINS, OTHER, day_units, folded, rollups
 from ratelimit_service.domain.sampling import Sampler
 from tests.ratelimit.usage_world import NOON, Asked, batch_id, batch_of, key_id, user_id
@@ -67,8 +67,12 @@ ASKED = st.fixed_dictionaries(
 ).map(made)
 
 
-def requests_of(asked: list[Asked]) -> list[Request]:
-    return list(RequestBatch.model_validate(batch_of(asked)).requests(batch_id())) if asked else []
+def requests_of(asked: list[Asked]) -> Requests:
+    return Requests(batch_id(), RequestBatch.model_validate(batch_of(asked)))
+
+
+def counted(asked: list[Asked]) -> list[Counted]:
+    return requests_of(asked).counted() if asked else []
 
 
 def sums(rows: dict[Any, list[int]], seconds: int) -> dict[Any, list[int]]:
@@ -82,15 +86,26 @@ def sums(rows: dict[Any, list[int]], seconds: int) -> dict[Any, list[int]]:
 
 @given(st.lists(ASKED, max_size=40))
 def test_minutes_hours_and_days_add_up_to_the_same(asked: list[Asked]) -> None:
-    made = rollups(requests_of(asked))
+    made = rollups(counted(asked))
     for table in ("use", "traffic", "demand"):
         minute, hour, day = (getattr(made[grain], table) for grain in ("minute", "hour", "day"))
         assert sums(minute, GRAINS["hour"]) == hour
         assert sums(minute, GRAINS["day"]) == sums(hour, GRAINS["day"]) == day
     for made_of in made.values():
-        for counted in (made_of.use, made_of.traffic):
-            assert sum(row[0] for row in counted.values()) == len(asked)
-            assert sum(row[1] for row in counted.values()) == sum(one.units for one in asked)
+        for rows in (made_of.use, made_of.traffic):
+            assert sum(row[0] for row in rows.values()) == len(asked)
+            assert sum(row[1] for row in rows.values()) == sum(one.units for one in asked)
+
+
+@given(st.lists(ASKED, min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_requests_are_counted_together_as_they_are_one_by_one(asked: list[Asked], chance: Random) -> None:
+    """However a batch tells of them: callers and calls that are the same may have one row, or more."""
+    alone = [one for request in asked for one in counted([request])]
+    told = batch_of(asked)
+    for rows, places in (("callers", "caller"), ("calls", "call")):
+        told[places] = [told[rows].index(row) if chance.random() < 0.5 else at for at, row in enumerate(told[rows])]
+    together = Requests(batch_id(), RequestBatch.model_validate(told)).counted()
+    assert (rollups(together), day_units(together)) == (rollups(alone), day_units(alone))
 
 
 @given(st.lists(ASKED, max_size=40))
@@ -98,33 +113,34 @@ def test_units_are_counted_for_who_paid_on_the_day(asked: list[Asked]) -> None:
     expected: Counter[tuple[int, str]] = Counter()
     for one in asked:
         expected[round(one.at.timestamp()) // 86_400 * 86_400, one.subject] += one.units
-    found = day_units(requests_of([one._replace(at=one.at.replace(microsecond=0)) for one in asked]))
+    found = day_units(counted([one._replace(at=one.at.replace(microsecond=0)) for one in asked]))
     assert {key: spent.units for key, spent in found.items()} == {key: units for key, units in expected.items() if units}
 
 
 def test_a_name_that_a_service_does_not_know_is_no_name() -> None:
     asked = [Asked(symbol="XXXX", status=status) for status in (200, 404, 422, 429)]
-    demand = rollups(requests_of(asked))["day"].demand
+    demand = rollups(counted(asked))["day"].demand
     assert {key.name: row for key, row in demand.items()} == {"XXXX": [2, 2, 1], OTHER: [2, 2, 2]}
 
 
 def test_what_has_no_row_of_its_own_is_counted_as_other() -> None:
-    demand = rollups(requests_of([Asked(symbol=name) for name in ("A", "B", "C", "C")]))["day"].demand
+    demand = rollups(counted([Asked(symbol=name) for name in ("A", "B", "C", "C")]))["day"].demand
     assert {key.name: row[0] for key, row in folded(demand, lambda key: key.name == "C").items()} == {OTHER: 2, "C": 2}
 
 
 # ----- the log
 
 
-@given(st.integers(0, 300), st.integers(0, 50), st.integers(1, 100), st.integers(0, 2**32))
+@given(st.integers(0, 300), st.integers(1, 50), st.integers(1, 100), st.integers(0, 2**32))
 def test_what_failed_is_always_kept_and_what_was_served_is_kept_to_a_rate(
     served: int, failed: int, per_s: int, seed: int
 ) -> None:
     now = 0.0
     sampler = Sampler(per_s, lambda: now, Random(seed).random)  # noqa: S311 - chance, no secret
     requests = requests_of([Asked(status=200)] * served + [Asked(status=429)] * failed)
-    entries = sampler.sample(requests)
-    assert [entry.request for entry in entries if entry.request.call.status == 429] == requests[served:]
+    entries = sampler.sample([requests])
+    told = [requests[place] for place in range(served, served + failed)]
+    assert [entry.request for entry in entries if entry.request.call.status == 429] == told
     assert all(entry.kept == 1 for entry in entries if entry.request.call.status == 429)
     if served <= per_s:
         assert len(entries) == len(requests)
@@ -137,7 +153,7 @@ def test_the_number_of_requests_is_estimated_from_the_share_that_was_kept() -> N
     sampler = Sampler(100, lambda: now, random.random)
     entries = []
     for _ in range(200):
-        entries += sampler.sample(requests_of([Asked()] * 400))
+        entries += sampler.sample([requests_of([Asked()] * 200), requests_of([Asked()] * 200)])
         now += 1
     assert len(entries) == pytest.approx(200 * 100, rel=0.05)
     assert sum(1 / entry.kept for entry in entries) == pytest.approx(200 * 400, rel=0.03)
@@ -203,7 +219,8 @@ def test_a_batch_that_is_not_whole_is_none(fault: dict[str, Any]) -> None:
 
 
 def test_a_batch_is_read_as_it_was_told() -> None:
-    first, nobody = requests_of([Asked(user=3, key=7, latency_us=1 << 40), Asked(user=0, units=0)])
+    requests = requests_of([Asked(user=3, key=7, latency_us=1 << 40), Asked(user=0, units=0)])
+    first, nobody = requests[0], requests[1]
     assert first.caller[1:3] == (user_id(3), key_id(7))
     assert (nobody.caller.user_id, nobody.caller.subject) == (NOBODY, "")
     assert first.latency_us == (1 << 31) - 1

@@ -10,6 +10,8 @@ __all__ = ["UsageFeed"]
 _WORKER = "ratelimit-usage"
 _ACK_WAIT_S = 60
 """Longer than a transaction may take."""
+_REST_S = 0.25
+"""What comes meanwhile is one transaction, which takes the same number of statements whatever is in it."""
 
 
 class UsageFeed:
@@ -19,7 +21,9 @@ class UsageFeed:
         self._unfit = metrics.counter("kalpi_ratelimit_usage_unfit", "Batches of requests that were dead-lettered as unfit")
 
     def start(self) -> None:
-        self._bus.work(USAGE_STREAM, [USAGE_SUBJECT], _WORKER, self._on_batch, ack_wait_s=_ACK_WAIT_S, patient=True)
+        self._bus.work(
+            USAGE_STREAM, [USAGE_SUBJECT], _WORKER, self._on_batch, ack_wait_s=_ACK_WAIT_S, patient=True, rest_s=_REST_S
+        )
 
     async def _on_batch(self, fact: Fact) -> None:
         try:

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from ratelimit_service.domain.partitions import LATEST, OLDEST
-from ratelimit_service.domain.requests import NOBODY, Request, RequestBatch
+from ratelimit_service.domain.requests import NOBODY, Counted, RequestBatch, Requests
 from ratelimit_service.domain.rollups import Grain, Rollup, Spent, day_units, rollups
 from ratelimit_service.domain.sampling import LogEntry, Sampler
 from shared.clock import Clock
@@ -30,7 +30,8 @@ class Batch:
 
     id: UUID
     day: date
-    requests: Sequence[Request] = field(repr=False)
+    requests: Requests = field(repr=False)
+    counted: Sequence[Counted] = field(repr=False)
     lost_events: int
     lost_units: int
 
@@ -92,7 +93,8 @@ class Intake:
         first, last = now - OLDEST, now + LATEST
         if min(made_ms, *told.at) < first.timestamp() * 1000 or max(made_ms, *told.at) > last.timestamp() * 1000:
             raise UnfitBatch(f"its times are not between {first:%Y-%m-%d %H:%M} and {last:%Y-%m-%d %H:%M}")
-        return Batch(batch_id, _day_of(made_ms), tuple(told.requests(batch_id)), *told.lost)
+        requests = Requests(batch_id, told)
+        return Batch(batch_id, _day_of(made_ms // 1000), requests, requests.counted(), *told.lost)
 
     async def _write_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -122,13 +124,14 @@ class Intake:
         by_id = {batch.id: batch for batch in batches}
         async with self._ledger.entry() as entry:
             new = await entry.new(by_id.values())
-            requests = [request for batch_id in by_id if batch_id in new for request in by_id[batch_id].requests]
-            if requests:
-                await entry.add(rollups(requests))
-                await entry.add_units(day_units(requests))
-                await entry.see(_seen(requests))
-                await entry.log(self._sampler.sample(requests))
-        self._taken(len(requests))
+            fresh = [batch for batch_id, batch in by_id.items() if batch_id in new]
+            if fresh:
+                counted = [one for batch in fresh for one in batch.counted]
+                await entry.add(rollups(counted))
+                await entry.add_units(day_units(counted))
+                await entry.see(_seen(counted))
+                await entry.log(self._sampler.sample([batch.requests for batch in fresh]))
+        self._taken(sum(len(batch.requests) for batch in fresh))
 
 
 def _settle(waiting: Iterable[_Waiting], error: Exception | None) -> None:
@@ -141,14 +144,14 @@ def _settle(waiting: Iterable[_Waiting], error: Exception | None) -> None:
             done.set_exception(error)
 
 
-def _seen(requests: Iterable[Request]) -> dict[tuple[UUID, UUID], tuple[date, date]]:
+def _seen(counted: Iterable[Counted]) -> dict[tuple[UUID, UUID], tuple[date, date]]:
     spans: dict[tuple[UUID, UUID], tuple[int, int]] = {}
-    for request in requests:
-        who = request.caller.tenant_id, request.caller.user_id
-        first, last = spans.get(who, (request.at_ms, request.at_ms))
-        spans[who] = min(first, request.at_ms), max(last, request.at_ms)
+    for one in counted:
+        who = one.caller.tenant_id, one.caller.user_id
+        first, last = spans.get(who, (one.at, one.at))
+        spans[who] = min(first, one.at), max(last, one.at)
     return {who: (_day_of(first), _day_of(last)) for who, (first, last) in spans.items() if who[1] != NOBODY}
 
 
-def _day_of(milliseconds: int) -> date:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).date()
+def _day_of(seconds: int) -> date:
+    return datetime.fromtimestamp(seconds, UTC).date()

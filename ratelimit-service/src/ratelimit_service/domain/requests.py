@@ -1,12 +1,13 @@
-"""A batch of requests as a gateway tells of it (docs/services.md), and each request of it by itself."""
+"""A batch of requests as a gateway tells of it (docs/services.md), what they add up to, and each of them by itself."""
 
-from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-__all__ = ["NOBODY", "Call", "CallerOf", "Request", "RequestBatch", "event_id"]
+from ratelimit_service.domain.histograms import slot_of
+
+__all__ = ["NOBODY", "Call", "CallerOf", "Counted", "Request", "RequestBatch", "Requests", "event_id"]
 
 NOBODY = UUID(int=0)
 """In the place of a tenant, a user or a key that there is not."""
@@ -60,6 +61,19 @@ class Request(NamedTuple):
     request_id: str
 
 
+class Counted(NamedTuple):
+    """So many requests of one caller, one call, one minute (its beginning, in Unix seconds) and one slot of latency."""
+
+    at: int
+    caller: CallerOf
+    call: Call
+    slot: int
+    requests: int
+    units: int
+    bytes_out: int
+    microseconds: int
+
+
 class RequestBatch(BaseModel):
     """`lost` are events that the gateway dropped since the batch before, and their units. Other members are a later release's."""
 
@@ -84,21 +98,57 @@ class RequestBatch(BaseModel):
             raise ValueError("a place beyond its rows")
         return self
 
-    def requests(self, batch_id: UUID) -> Iterator[Request]:
-        callers = [CallerOf(tenant or NOBODY, user or NOBODY, key or NOBODY, *rest) for tenant, user, key, *rest in self.callers]
-        calls = [Call(*row) for row in self.calls]
-        columns = zip(self.caller, self.call, self.at, self.latency_us, self.units, self.bytes_out, self.request_id, strict=True)
-        for place, (caller, call, at_ms, latency_us, units, bytes_out, request_id) in enumerate(columns):
-            yield Request(
-                event_id(batch_id, place, at_ms),
-                at_ms,
-                callers[caller],
-                calls[call],
-                min(latency_us, _INT),
-                units,
-                bytes_out,
-                request_id,
-            )
+
+class Requests:
+    """Those of one batch. Each is made when it is asked for: of most, all that is wanted is what they add up to."""
+
+    def __init__(self, batch_id: UUID, told: RequestBatch) -> None:
+        self._batch_id = batch_id
+        self._told = told
+        self._callers = [CallerOf(one or NOBODY, user or NOBODY, key or NOBODY, *rest) for one, user, key, *rest in told.callers]
+        self._calls = [Call(*row) for row in told.calls]
+
+    def __len__(self) -> int:
+        return len(self._told.at)
+
+    def __getitem__(self, place: int) -> Request:
+        told = self._told
+        return Request(
+            event_id(self._batch_id, place, told.at[place]),
+            told.at[place],
+            self._callers[told.caller[place]],
+            self._calls[told.call[place]],
+            min(told.latency_us[place], _INT),
+            told.units[place],
+            told.bytes_out[place],
+            told.request_id[place],
+        )
+
+    @property
+    def failed(self) -> list[bool]:
+        """Of each, whether it was refused or failed."""
+        of_calls = [call.status >= 400 for call in self._calls]
+        return [of_calls[call] for call in self._told.call]
+
+    def counted(self) -> list[Counted]:
+        """By minute, caller, call and slot of latency: added up by their places, which takes a tenth of doing so one by one."""
+        told = self._told
+        found: dict[tuple[int, int, int, int], list[int]] = {}
+        rows = zip(told.at, told.caller, told.call, told.latency_us, told.units, told.bytes_out, strict=True)
+        for at_ms, caller, call, latency_us, units, bytes_out in rows:
+            key = at_ms // 60_000, caller, call, slot_of(latency_us)
+            added = found.get(key)
+            if added is None:
+                found[key] = [1, units, bytes_out, min(latency_us, _INT)]
+            else:
+                added[0] += 1
+                added[1] += units
+                added[2] += bytes_out
+                added[3] += min(latency_us, _INT)
+        return [
+            Counted(minute * 60, self._callers[caller], self._calls[call], slot, *added)
+            for (minute, caller, call, slot), added in found.items()
+        ]
 
 
 def event_id(batch_id: UUID, place: int, at_ms: int) -> UUID:

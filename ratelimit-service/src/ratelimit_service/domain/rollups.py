@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from ratelimit_service.domain.histograms import slot_of
-from ratelimit_service.domain.requests import Request
+from ratelimit_service.domain.requests import Counted
 
 __all__ = ["GRAINS", "OTHER", "Asked", "Demand", "Grain", "Rollup", "Spent", "Traffic", "Use", "day_units", "folded", "rollups"]
 
@@ -75,28 +74,27 @@ class Rollup:
         return Rollup(*(_merged(rows, whole) for rows in (self.use, self.traffic, self.demand)))
 
 
-def rollups(requests: Iterable[Request]) -> dict[Grain, Rollup]:
+def rollups(counted: Iterable[Counted]) -> dict[Grain, Rollup]:
     minute = Rollup()
-    for request in requests:
-        _count(minute, request)
+    for one in counted:
+        _count(minute, one)
     hour = minute.coarser(GRAINS["hour"])
     return {"minute": minute, "hour": hour, "day": hour.coarser(GRAINS["day"])}
 
 
-def _count(minute: Rollup, request: Request) -> None:
-    at = request.at_ms // 60_000 * 60
-    caller, call = request.caller, request.call
-    hit = int(call.cache == "hit")
+def _count(minute: Rollup, one: Counted) -> None:
+    at, caller, call = one.at, one.caller, one.call
+    hits = one.requests if call.cache == "hit" else 0
     use = Use(at, caller.tenant_id, caller.user_id, caller.key_id, call.method, call.endpoint, call.status)
-    _add(minute.use, use, (1, request.units, request.bytes_out, hit, request.latency_us))
-    traffic = Traffic(at, call.method, call.endpoint, call.status, call.cache, caller.tier, slot_of(request.latency_us))
-    _add(minute.traffic, traffic, (1, request.units, request.bytes_out, request.latency_us))
+    _add(minute.use, use, (one.requests, one.units, one.bytes_out, hits, one.microseconds))
+    traffic = Traffic(at, call.method, call.endpoint, call.status, call.cache, caller.tier, one.slot)
+    _add(minute.traffic, traffic, (one.requests, one.units, one.bytes_out, one.microseconds))
     known = call.status not in _NAMES_NOTHING
-    failed = int(call.status >= 400)
+    measures = one.requests, one.units, one.requests if call.status >= 400 else 0
     if call.indicator:
-        _add(minute.demand, Demand(at, "indicator", call.indicator if known else OTHER), (1, request.units, failed))
+        _add(minute.demand, Demand(at, "indicator", call.indicator if known else OTHER), measures)
     if call.symbol:
-        _add(minute.demand, Demand(at, "symbol", call.symbol if known else OTHER), (1, request.units, failed))
+        _add(minute.demand, Demand(at, "symbol", call.symbol if known else OTHER), measures)
 
 
 def folded(demand: Asked, is_named: Callable[[Demand], bool]) -> Asked:
@@ -111,15 +109,15 @@ class Spent(NamedTuple):
     tier: str
 
 
-def day_units(requests: Iterable[Request]) -> dict[tuple[int, str], Spent]:
+def day_units(counted: Iterable[Counted]) -> dict[tuple[int, str], Spent]:
     """What each subject has spent of its day's quota, by day (its beginning, in Unix seconds) and subject; what cost nothing is
     not there."""
     spent: dict[tuple[int, str], Spent] = {}
-    for request in requests:
-        if request.units:
-            key = request.at_ms // 86_400_000 * 86_400, request.caller.subject
+    for one in counted:
+        if one.units:
+            key = one.at - one.at % GRAINS["day"], one.caller.subject
             before = spent[key].units if key in spent else 0
-            spent[key] = Spent(before + request.units, request.caller.tier)
+            spent[key] = Spent(before + one.units, one.caller.tier)
     return spent
 
 

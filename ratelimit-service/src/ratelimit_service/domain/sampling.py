@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ratelimit_service.domain.requests import Request
+from ratelimit_service.domain.requests import Request, Requests
 
 __all__ = ["LogEntry", "Sampler"]
 
@@ -29,16 +29,18 @@ class Sampler:
         self._room = per_s
         self._looked_at = monotonic()
 
-    def sample(self, requests: Sequence[Request]) -> list[LogEntry]:
+    def sample(self, batches: Sequence[Requests]) -> list[LogEntry]:
         now = self._monotonic()
         self._room = min(self._per_s, self._room + (now - self._looked_at) * self._per_s)
         self._looked_at = now
-        served = sum(request.call.status < 400 for request in requests)
+        failed = [requests.failed for requests in batches]
+        served = sum(len(those) - sum(those) for those in failed)
         share = 1.0 if served <= self._room else max(self._room, 1.0) / served
         kept = [
-            LogEntry(request, share if request.call.status < 400 else 1.0)
-            for request in requests
-            if share == 1.0 or request.call.status >= 400 or self._random() < share
+            LogEntry(requests[place], 1.0 if is_failed else share)
+            for requests, those in zip(batches, failed, strict=True)
+            for place, is_failed in enumerate(those)
+            if is_failed or share == 1.0 or self._random() < share
         ]
-        self._room -= sum(entry.request.call.status < 400 for entry in kept)
+        self._room -= len(kept) - sum(map(sum, failed))
         return kept

@@ -48,9 +48,11 @@ class Run:
 
 
 def throughput(run: Run) -> None:
-    rows = rows_of(run.everyone, run.rounds, run.seconds, run.folder)
+    stack = run.stack.owner
+    behind = [*([stack.pid] if stack is not None else []), run.everyone[-1].pid]
+    rows = rows_of(run.everyone, run.rounds, run.seconds, run.folder, behind)
     how = f"{client_name()}, {CONNECTIONS} connections, {run.seconds} s each in turn, median of {run.rounds} rounds"
-    columns = ("", "requests/s", "× nginx", "× Envoy", "p50 ms", "p99 ms", "CPU µs")
+    columns = ("", "requests/s", "× nginx", "× Envoy", "p50 ms", "p99 ms", "CPU µs", "behind µs", "client µs")
     cells = [_cells(row, rows) for row in rows.values()]
     run.pages.append(Page("Requests a second", columns, cells, (how, *contenders.NOTES, *ours.NOTES)))
     run.verdicts += targets.of_throughput(rows)
@@ -59,10 +61,17 @@ def throughput(run: Run) -> None:
 
 def _cells(row: Row, rows: dict[str, Row]) -> list[str]:
     if row.missing:
-        return [row.name, row.missing, "", "", "", "", ""]
+        return [row.name, row.missing, *[""] * 7]
     ratios = [f"{figure:.2f}" if (figure := ratio(row, rows[name])) is not None else "" for name in (BARE, ENVOY)]
     p50, p99 = row.median(lambda one: one.p50_ms), row.median(lambda one: one.p99_ms)
-    return [row.name, f"{row.per_second:,.0f}", *ratios, f"{p50:.2f}", f"{p99:.2f}", f"{row.cpu:.0f}"]
+    return [
+        row.name,
+        f"{row.per_second:,.0f}",
+        *ratios,
+        f"{p50:.2f}",
+        f"{p99:.2f}",
+        *(f"{took:.0f}" for took in (row.cpu, row.behind, row.client)),
+    ]
 
 
 def latency(run: Run) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "ASGI",
     "BARE",
     "CACHED",
+    "CACHED_HEADS",
     "CACHED_KEYS",
     "ENVOY",
     "ENVOY_REMEMBERS",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 CACHED = "gateway, cached, enterprise key"
+CACHED_HEADS = "gateway, cached, each head another"
 CACHED_KEYS = "gateway, cached, 1,000 pro keys"
 FORWARDED = "gateway, forwarded"
 BARE = "nginx, bare"
@@ -45,10 +47,13 @@ ASGI = "raw ASGI, fixed body"
 ORIGIN = "the origin itself"
 NOTES = (
     "gateway: this one, a process with one worker, its keys, limits, metrics, log and events on",
+    "each head another: the enterprise key, and a request id of its own for each request, so that none is known by its bytes",
     "forwarded: each request asks for something else, and the origin's answers may not be kept",
     "nginx, bare: proxy_pass with one worker, upstream keep-alive, no log; no auth, no limit",
     "nginx, proxy_cache: the ceiling; no auth, no limit",
     "Envoy: one worker, jwt_authn (EdDSA, local JWKS) and local_ratelimit; tokens kept: with jwt_cache_config, off by default",
+    "CPU: of its own processes, for one request; behind: of all that work for it; client: of who asks; all share the cores",
+    "behind those that forward works the origin, behind the gateway who takes its events: ratelimit-service, Postgres, NATS, Valkey",
     "all answer the same 12 KB over connections that are kept; behind those that forward stands the same origin",
 )
 _NGINX = {BARE: nginx_server.BARE, DEFAULTS: nginx_server.DEFAULTS, CACHING: nginx_server.CACHING}
@@ -94,6 +99,7 @@ def _of_ours(ours: Ours) -> list[Contender]:
     keys = [(ours.target, {"X-API-Key": key}) for key in ours.pro_keys]
     return [
         Contender(CACHED, ours.cached.port, ours.cached.pid, [(ours.target, ours.enterprise)]),
+        Contender(CACHED_HEADS, ours.cached.port, ours.cached.pid, ours.named),
         Contender(CACHED_KEYS, ours.cached.port, ours.cached.pid, keys, warm_s=_KEYS_WARM_S),
         Contender(FORWARDED, ours.forwarding.port, ours.forwarding.pid, ours.forwarded),
     ]
@@ -131,5 +137,5 @@ def _check(one: Contender) -> None:
     if answer.status_code != 200 or not 11_000 < len(answer.content) < 14_000:
         raise RuntimeError(f"{one.name} answered {answer.status_code} with {len(answer.content)} bytes: {answer.text[:200]}")
     cached = answer.headers.get("x-cache")
-    if (one.name in {CACHED, CACHED_KEYS}) != (cached == "HIT"):
+    if (one.name in {CACHED, CACHED_HEADS, CACHED_KEYS}) != (cached == "HIT"):
         raise RuntimeError(f"{one.name} answered with X-Cache {cached}")

@@ -41,6 +41,11 @@ class Ours:
     target: str = TARGET
 
     @property
+    def named(self) -> Asked:
+        """More requests that differ than heads are remembered by a gateway."""
+        return [(self.target, {**self.enterprise, "X-Request-Id": f"bench-{number:06}"}) for number in range(10_000)]
+
+    @property
     def forwarded(self) -> Asked:
         """A thousand requests that differ."""
         return [(f"{_RSI}?symbol=AAPL&limit=250&time_period={period}", self.enterprise) for period in range(2, 1_002)]

@@ -1,5 +1,6 @@
 """Requests a second of all contenders in turn, round after round, and what each took of the processor."""
 
+import resource
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,16 @@ CONNECTIONS = 32
 
 @dataclass
 class Row:
-    """One contender's rounds; `cpu_us` is the time of its own processes for one request."""
+    """One contender's rounds. Of the processor, for one request: `cpu_us` is the time of its own processes, `behind_us` that of all
+    that work for it, `client_us` that of who asks.
+    """
 
     name: str
     missing: str = ""
     rounds: list[Measured] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
+    behind_us: list[float] = field(default_factory=list)
+    client_us: list[float] = field(default_factory=list)
 
     def median(self, figure: Callable[[Measured], float]) -> float:
         return statistics.median(map(figure, self.rounds))
@@ -34,6 +39,14 @@ class Row:
     def cpu(self) -> float:
         return statistics.median(self.cpu_us)
 
+    @property
+    def behind(self) -> float:
+        return statistics.median(self.behind_us)
+
+    @property
+    def client(self) -> float:
+        return statistics.median(self.client_us)
+
 
 def ratio(one: Row, other: Row) -> float | None:
     """The median of the rounds' ratios, each of two figures taken within seconds; None when one of the two is missing."""
@@ -43,22 +56,30 @@ def ratio(one: Row, other: Row) -> float | None:
     return statistics.median(ours.per_second / theirs.per_second for ours, theirs in pairs)
 
 
-def rows_of(everyone: Sequence[Contender], rounds: int, seconds: int, folder: Path) -> dict[str, Row]:
+def rows_of(everyone: Sequence[Contender], rounds: int, seconds: int, folder: Path, behind: Sequence[int]) -> dict[str, Row]:
+    """`behind` are the processes that, with those below them, work for any of them."""
     rows = {one.name: Row(one.name, one.missing) for one in everyone}
     for number in range(rounds):
         # nobody always comes after the same one
         for one in [*everyone[number % len(everyone) :], *everyone[: number % len(everyone)]]:
             if not rows[one.name].missing:
-                _take(rows[one.name], one, seconds, folder)
+                _take(rows[one.name], one, seconds, folder, behind)
     return rows
 
 
-def _take(row: Row, one: Contender, seconds: int, folder: Path) -> None:
+def _take(row: Row, one: Contender, seconds: int, folder: Path, behind: Sequence[int]) -> None:
+    def spent() -> tuple[float, float, float]:
+        others = sum(cpu_seconds(pid) for pid in behind if pid != one.pid)
+        client = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return cpu_seconds(one.pid), others, client.ru_utime + client.ru_stime
+
     try:
         measure(one.url, one.asked, connections=CONNECTIONS, seconds=one.warm_s, folder=folder)
-        before = cpu_seconds(one.pid)
+        before = spent()
         measured = measure(one.url, one.asked, connections=CONNECTIONS, seconds=seconds, folder=folder)
-        row.cpu_us.append((cpu_seconds(one.pid) - before) / measured.requests * 1e6)
+        took = [(after - first) / measured.requests * 1e6 for first, after in zip(before, spent(), strict=True)]
+        for figures, figure in zip((row.cpu_us, row.behind_us, row.client_us), took, strict=True):
+            figures.append(figure)
         row.rounds.append(measured)
     except Failed as why:
         row.missing = f"failed: {why}"

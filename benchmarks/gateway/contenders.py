@@ -53,7 +53,7 @@ NOTES = (
     "nginx, proxy_cache: the ceiling; no auth, no limit",
     "Envoy: one worker, jwt_authn (EdDSA, local JWKS) and local_ratelimit; tokens kept: with jwt_cache_config, off by default",
     "CPU: of its own processes, for one request; behind: of all that work for it; client: of who asks; all share the cores",
-    "behind those that forward works the origin, behind the gateway who takes its events: ratelimit-service, Postgres, NATS, Valkey",
+    "behind those that forward works the origin, behind the gateway who takes its events: ratelimit-service, Postgres, NATS",
     "all answer the same 12 KB over connections that are kept; behind those that forward stands the same origin",
 )
 _NGINX = {BARE: nginx_server.BARE, DEFAULTS: nginx_server.DEFAULTS, CACHING: nginx_server.CACHING}

@@ -17,8 +17,8 @@ CONNECTIONS = 32
 
 @dataclass
 class Row:
-    """One contender's rounds. Of the processor, for one request: `cpu_us` is the time of its own processes, `behind_us` that of all
-    that work for it, `client_us` that of who asks.
+    """One contender's rounds. Of the processor, for one request: `cpu_us` is the time of its own processes, `behind_us` of all
+    that work for it, `client_us` of who asks.
     """
 
     name: str

@@ -3,13 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import yaml
 from fastapi import FastAPI
 from redis.asyncio import Redis
 
@@ -41,30 +45,36 @@ class Served:
         return answer, len(self.at_once) > before
 
     async def kept(self, headers: dict[str, str], path: str = "") -> None:
-        """Once the answer is, and whom these credentials stand for is known."""
+        """Once the answer is, whom these credentials stand for is known, and so are the bytes that ask for it."""
 
         async def given() -> bool:
             return (await self.get(headers, path))[1]
 
         await until(given, what="an answer at once")
+        assert await given()
+
+
+@asynccontextmanager
+async def watched(app: FastAPI, market: Market) -> AsyncIterator[Served]:
+    answer_at_once = app.state.at_once
+
+    def noted(head: Head, peer: Peer) -> AtOnce | Soon | None:
+        answer: AtOnce | Soon | None = answer_at_once(head, peer)
+        if answer is not None:
+            found.at_once.append(answer)
+        return answer
+
+    app.state.at_once = noted
+    async with serving(app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        found = Served(app, client, f"/api/v1/indicators/sma?symbol={market.symbol}")
+        yield found
 
 
 @pytest.fixture
 async def served(
     redis: Redis, bus: EventBus, market: Market, origin_url: str, redis_url: str, nats_url: str
 ) -> AsyncIterator[Served]:
-    app = create_app(settings_for(origin_url, redis_url, nats_url, hsts_s=600))
-    answer_at_once = app.state.at_once
-
-    def watched(head: Head, peer: Peer) -> AtOnce | Soon | None:
-        answer: AtOnce | Soon | None = answer_at_once(head, peer)
-        if answer is not None:
-            found.at_once.append(answer)
-        return answer
-
-    app.state.at_once = watched
-    async with serving(app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
-        found = Served(app, client, f"/api/v1/indicators/sma?symbol={market.symbol}")
+    async with watched(create_app(settings_for(origin_url, redis_url, nats_url, hsts_s=600)), market) as found:
         yield found
 
 
@@ -215,6 +225,25 @@ async def test_after_a_market_fact_no_old_byte_is_given(served: Served, origin: 
     for _ in range(5):
         answer, _at_once = await served.get(headers)
         assert answer.json()["version"] == "v2"
+
+
+async def test_a_head_that_was_known_is_not_answered_by_routes_that_are_no_more(
+    origin: Origin, market: Market, bus: EventBus, redis: Redis, origin_url: str, redis_url: str, nats_url: str, tmp_path: Path
+) -> None:
+    shipped = yaml.safe_load(files("gateway").joinpath("routes.yaml").read_text())
+    path = tmp_path / "routes.yaml"
+    path.write_text(yaml.safe_dump(shipped))
+    headers, _ = origin.new_person("wide")
+    app = create_app(settings_for(origin_url, redis_url, nats_url, routes_path=path, routes_look_s=0.02))
+    async with watched(app, market) as served:
+        await served.kept(headers)
+        shipped["routes"] = [rule for rule in shipped["routes"] if not rule["path"].startswith("/api/v1/indicators")]
+        path.write_text(yaml.safe_dump(shipped))
+
+        async def unknown() -> bool:
+            return (await served.get(headers))[0].status_code == 404
+
+        await until(unknown, what="the other routes")
 
 
 async def test_many_requests_at_once_on_one_connection_are_answered_in_order(served: Served, origin: Origin) -> None:

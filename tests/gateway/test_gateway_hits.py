@@ -243,7 +243,7 @@ async def test_a_head_that_was_known_is_not_answered_by_routes_that_are_no_more(
         async def unknown() -> bool:
             return (await served.get(headers))[0].status_code == 404
 
-        await until(unknown, what="the other routes")
+        await until(unknown, seconds=5, what="the other routes, before it is asked again who that is")
 
 
 async def test_many_requests_at_once_on_one_connection_are_answered_in_order(served: Served, origin: Origin) -> None:

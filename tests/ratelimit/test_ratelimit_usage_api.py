@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.js.errors import NotFoundError
 from pydantic import SecretStr
 
 from kalpi_local.servers import Servers
@@ -23,8 +25,11 @@ from ratelimit_service.domain.requests import NOBODY
 from ratelimit_service.settings import Settings
 from shared.clock import system_clock
 from shared.errors import InvalidInput
+from shared.events import EventBus
+from shared.ids import new_id
 from shared.principal import Principal
 from shared.scopes import scopes_of
+from shared.subjects import USAGE_STREAM
 from tests.ratelimit.databases import partitioned_database
 from tests.ratelimit.usage_world import Asked, key_id, tenant_id, usage_store, user_id
 from tests.support.asgi import running
@@ -66,7 +71,15 @@ def told_url(servers: Servers) -> Iterator[str]:
     """Of a database that all tests here read, and none changes."""
     with partitioned_database(servers, TODAY.date()) as url:
         asyncio.run(tell(url))
+        asyncio.run(hear_nothing(servers.nats_url))
         yield url
+
+
+async def hear_nothing(nats_url: str) -> None:
+    """What gateways of other tests have told of is for none of these."""
+    async with EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus:
+        with suppress(NotFoundError):
+            await bus.jetstream.purge_stream(USAGE_STREAM)
 
 
 async def tell(url: str) -> None:

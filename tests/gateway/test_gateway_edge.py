@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from gateway.api import exchange, forwarding
+from gateway.api import asgi_exchange, forwarding
 from gateway.app import create_app
-from gateway.domain import admission
+from gateway.domain import slots
 from gateway.domain.admission import Admission
 from shared.api_keys import digest
 from shared.events import EventBus
@@ -130,7 +130,7 @@ async def test_a_tier_without_a_plan_is_refused(gateway: httpx.AsyncClient, orig
 async def test_a_slot_in_use_does_not_run_out(
     origin: Origin, origin_url: str, redis: Redis, bus: EventBus, redis_url: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "RENEW_SLOTS_S", 0.02)
+    monkeypatch.setattr(slots, "RENEW_S", 0.02)
     headers, person = origin.new_person("tiny")
     key, entered, leave = f"limits:slots:user:{person['user_id']}", asyncio.Event(), asyncio.Event()
 
@@ -483,7 +483,7 @@ async def test_a_body_that_stops_coming_is_no_hang(
     path: str,
     status: int,
 ) -> None:
-    monkeypatch.setattr(exchange, "_PIECE_S", 0.2)
+    monkeypatch.setattr(asgi_exchange, "_PIECE_S", 0.2)
     headers, _ = origin.new_person("wide")
     async with serving(create_app(settings_for(origin_url, redis_url, nats_url))) as url:
         address = urlsplit(url)

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from gateway.app import create_app
-from shared.at_once import AtOnce, Peer, Soon
+from shared.at_once import AtOnce, Peer, Soon, Turn
 from shared.clock import system_clock
 from shared.events import EventBus
 from shared.heads import Head
@@ -48,7 +48,8 @@ class Served:
         """Once the answer is, whom these credentials stand for is known, and so are the bytes that ask for it."""
 
         async def given() -> bool:
-            return (await self.get(headers, path))[1]
+            answer, at_once = await self.get(headers, path)
+            return at_once and answer.headers["x-cache"] == "HIT"
 
         await until(given, what="an answer at once")
         assert await given()
@@ -58,8 +59,8 @@ class Served:
 async def watched(app: FastAPI, market: Market) -> AsyncIterator[Served]:
     answer_at_once = app.state.at_once
 
-    def noted(head: Head, peer: Peer) -> AtOnce | Soon | None:
-        answer: AtOnce | Soon | None = answer_at_once(head, peer)
+    def noted(head: Head, peer: Peer, turn: Turn) -> AtOnce | Soon | None:
+        answer: AtOnce | Soon | None = answer_at_once(head, peer, turn)
         if answer is not None:
             found.at_once.append(answer)
         return answer

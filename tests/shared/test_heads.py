@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from shared.at_once import AtOnce, Peer, Soon
+from shared.at_once import AtOnce, Peer, Soon, Turn
 from shared.heads import LONGEST, Head, Heads
 from shared.strict_protocol import StrictProtocol
 
@@ -79,14 +79,14 @@ class App:
         self.asked: list[Head] = []
         self.given: list[bytes] = []
 
-    def answer(self, head: Head, peer: Peer) -> AtOnce | Soon | None:
+    def answer(self, head: Head, _peer: Peer, _turn: Turn) -> AtOnce | Soon | None:
         self.asked.append(head)
-        answer = self.said(head, peer)
+        answer = self.said(head)
         if answer is not None:
             self.given.append(head.target)
         return answer
 
-    def said(self, head: Head, _peer: Peer) -> AtOnce | Soon | None:
+    def said(self, head: Head) -> AtOnce | Soon | None:
         said = b"%b %b" % (head.target, repr(sorted(head.sent.items())).encode())
         answer = AtOnce(200, b"content-length: %d\r\n" % len(said), said)
         if head.target == b"/flip":

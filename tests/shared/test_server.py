@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from shared import strict_protocol
-from shared.at_once import WHOLE, AtOnce, Peer, Soon
+from shared.at_once import WHOLE, AtOnce, Peer, Soon, Turn
 from shared.heads import Head, Heads
 from shared.settings import EX_CONFIG
 from shared.strict_protocol import StrictProtocol
@@ -247,13 +247,27 @@ async def test_a_kept_alive_connection_serves_many_requests(address: tuple[str, 
 
 class AtOnceApp:
     """Answers `/at-once` so, `/soon` once it is `let`, and says of the rest by which way it came; of `/fails` nothing can be said
-    at once, and `/breaks` is a mistake that is made later."""
+    at once, and `/breaks` is a mistake that is made later. `/pieces` comes in messages, the last of them once it is `let`;
+    `/stops` and `/fails-late` end before that one. `gone` are those whose client went before they were answered."""
 
     def __init__(self) -> None:
         self.state = SimpleNamespace(at_once=self.answer, heads=Heads())
         self.asked: list[tuple[bytes, Mapping[bytes, bytes]]] = []
         self.body = b"at once"
         self.let = asyncio.Event()
+        self.gone: list[bytes] = []
+
+    async def in_messages(self, target: bytes, turn: Turn) -> None:
+        turn.call_when_gone(lambda: self.gone.append(target))
+        send = turn.messages()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-name", b"value")]})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await self.let.wait()
+        if target == b"/fails-late":
+            raise ValueError("a mistake")
+        if target == b"/pieces":
+            await send({"type": "http.response.body", "body": b"last"})
+        turn.call_when_gone(None)
 
     async def later(self, body: bytes) -> AtOnce:
         await self.let.wait()
@@ -261,8 +275,10 @@ class AtOnceApp:
             raise ValueError("a mistake")
         return AtOnce(200, b"content-length: %d\r\n" % len(body), body)
 
-    def answer(self, head: Head, _peer: Peer) -> AtOnce | Soon | None:
+    def answer(self, head: Head, _peer: Peer, turn: Turn) -> AtOnce | Soon | None:
         target = head.target
+        if target in {b"/pieces", b"/stops", b"/fails-late"}:
+            return self.in_messages(target, turn)
         if target in {b"/soon", b"/breaks"}:
             return self.later(b"soon" if target == b"/soon" else b"")
         self.asked.append((target, head.sent))
@@ -393,6 +409,50 @@ async def test_what_is_no_http_behind_an_answer_that_comes_soon_ends_the_connect
     assert await asyncio.wait_for(reader.read(), 10) == b""
     app.let.set()
     writer.close()
+
+
+async def test_an_answer_that_does_not_come_whole_goes_out_in_messages(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:
+    app, address = at_once
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(get("/pieces") + get("/at-once"))
+    head = (await asyncio.wait_for(reader.readuntil(b"first"), 10)).lower()
+    assert head.startswith(b"http/1.1 200 ")
+    assert b"\r\nx-name: value\r\n" in head
+    assert b"\r\ntransfer-encoding: chunked\r\n" in head
+    app.let.set()
+    assert await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 10) == b"\r\n4\r\nlast\r\n0\r\n\r\n"
+    assert b"by messages" in await asyncio.wait_for(reader.readuntil(b"messages"), 10), "what stood behind it"
+    writer.write(get("/at-once"))
+    assert await asyncio.wait_for(reader.readuntil(b"at once"), 10)
+    assert app.gone == []
+    writer.close()
+
+
+@pytest.mark.parametrize("target", ["/stops", "/fails-late"])
+async def test_an_answer_that_stops_in_the_middle_ends_the_connection(
+    at_once: tuple[AtOnceApp, tuple[str, int]], target: str
+) -> None:
+    app, address = at_once
+    app.let.set()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(get(target) + get("/at-once"))
+    received = await asyncio.wait_for(reader.read(), 10)
+    assert received.endswith(b"\r\n5\r\nfirst\r\n")
+    writer.close()
+
+
+async def test_what_comes_soon_is_told_that_its_client_has_gone(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:
+    app, address = at_once
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(get("/pieces"))
+    await asyncio.wait_for(reader.readuntil(b"first"), 10)
+    writer.transport.abort()
+
+    async def told() -> bool:
+        return app.gone == [b"/pieces"]
+
+    await until(told, what="the end of its connection")
+    app.let.set()
 
 
 async def test_a_client_that_does_not_read_is_not_answered_without_end(at_once: tuple[AtOnceApp, tuple[str, int]]) -> None:

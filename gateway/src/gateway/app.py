@@ -5,11 +5,12 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from starlette.middleware import Middleware
 
 from gateway.adapters.auth_client import AuthClient
@@ -26,7 +27,9 @@ from gateway.api.asked import Targets
 from gateway.api.edge import Edge
 from gateway.api.forwarding import Forwarding
 from gateway.api.hits import Hits
+from gateway.api.misses import Misses
 from gateway.api.reading import Reading
+from gateway.api.settling import Ledger
 from gateway.domain.admission import Admission
 from gateway.domain.caching import AnswerCache
 from gateway.domain.callers import Callers
@@ -39,6 +42,7 @@ from gateway.domain.tokens import SigningKeys, TokenVerifier
 from gateway.settings import Settings
 from shared.events import EventBus
 from shared.heads import Heads
+from shared.health import Check
 from shared.http_client import ServiceClient
 from shared.ids import new_id
 from shared.limits.book import PlanWatcher
@@ -78,10 +82,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     common = CommonFields(settings.hsts_s)
     cache: AnswerCache[ReadyAnswer] = AnswerCache(market, settings.cache_mb << 20, time.monotonic)
     forwarding = Forwarding(upstreams, shell.signer, settings.max_body_bytes)
-    reading = Reading(cache, forwarding, common, 2 * settings.upstream_timeout_s)
+    reading = Reading(cache, admission, forwarding, common, 2 * settings.upstream_timeout_s)
     record = told_each(RequestMetrics(shell.metrics, cache.counts), requests.record)
+    ledger = Ledger(record, log_hits=settings.log_hits)
     targets = Targets(route_file.table)
-    hits = Hits(targets, callers, admission, reading, common, settings.trusted_proxies, record, shell.clock)
+    misses = Misses(reading, shell.telemetry, ledger)
+    hits = Hits(targets, callers, admission, reading, misses, common, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
         Edge,
         name=NAME,
@@ -95,9 +101,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         held_body_bytes=settings.held_body_mb << 20,
         trusted_proxies=settings.trusted_proxies,
         telemetry=shell.telemetry,
-        record=record,
+        ledger=ledger,
         clock=shell.clock,
-        log_hits=settings.log_hits,
     )
 
     @asynccontextmanager
@@ -121,19 +126,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 await requests.declare()
                 await keys.refresh()
                 looking = route_file.keep_looking(settings.routes_look_s)
-                works = (admission.keep_slots(), callers.keep_fresh(), keys.run(), origins.run(), requests.run(), looking)
+                works = (admission.slots.keep(), callers.keep_fresh(), keys.run(), origins.run(), requests.run(), looking)
                 tasks = [asyncio.create_task(work) for work in works]
                 for task in tasks:
                     task.add_done_callback(log_failure)
                 yield
                 await asyncio.gather(*map(end_task, tasks), reading.flights.close())
+                admission.slots.close()
                 await requests.flush()
 
-    async def store() -> None:
-        await redis.ping()
-
-    checks = {"nats": bus.check, "redis": store, "limits": limiter.check, "plans": plans.check}
-    checks |= {service: client.check_all for service, client in clients.items()}
+    checks = _checks_of(redis, bus, limiter, plans, clients)
     app = edge_app(shell, lifespan=lifespan, routers=[pages.router], checks=checks, edge=edge)
     pages.mount_assets(app)
     if not shell.telemetry.exports and not settings.log_hits:  # a span or a line for each takes the long way
@@ -170,6 +172,16 @@ def _clients_of(settings: Settings, shell: Shell) -> dict[str, ServiceClient]:
         )
         for service, instances in _urls_of(settings).items()
     }
+
+
+def _checks_of(
+    redis: Redis, bus: EventBus, limiter: Limiter, plans: PlanWatcher, clients: Mapping[str, ServiceClient]
+) -> dict[str, Check]:
+    async def store() -> None:
+        await redis.ping()
+
+    own: dict[str, Check] = {"nats": bus.check, "redis": store, "limits": limiter.check, "plans": plans.check}
+    return own | {service: client.check_all for service, client in clients.items()}
 
 
 def _upstreams_of(settings: Settings, shell: Shell, plans: PlanWatcher) -> Upstreams:

@@ -4,12 +4,26 @@ An application that can sets `app.state.at_once`; the server asks it of each pla
 `app.state.heads` as well, a head that comes again is not parsed again (`shared.heads`).
 """
 
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from typing import Any, NamedTuple, Protocol
 
 from shared.heads import Head
 
-__all__ = ["GONE", "WHOLE", "AnswerAtOnce", "AnswerWhole", "AtOnce", "CallWhenGone", "Fields", "Peer", "Soon", "lines_of"]
+__all__ = [
+    "GONE",
+    "WHOLE",
+    "AnswerAtOnce",
+    "AnswerWhole",
+    "AtOnce",
+    "CallWhenGone",
+    "Fields",
+    "Message",
+    "Peer",
+    "Send",
+    "Soon",
+    "Turn",
+    "lines_of",
+]
 
 GONE = "kalpi.gone"
 """In a scope's `extensions`, with a `CallWhenGone` as its `call`."""
@@ -29,18 +43,35 @@ class AtOnce(NamedTuple):
     body: bytes
 
 
-Soon = Coroutine[Any, Any, AtOnce]
-"""An answer that somebody else is asked about first. It must not raise."""
+Soon = Coroutine[Any, Any, AtOnce | None]
+"""An answer that somebody else is asked about first, or None once it has been sent in messages. It must not raise."""
 
-AnswerAtOnce = Callable[[Head, Peer], AtOnce | Soon | None]
-"""Of a plain GET, and who connected; None for what goes the way of ASGI."""
-
-AnswerWhole = Callable[[MutableMapping[str, Any], AtOnce], bool]
-"""Of a scope, and the whole answer: in one write, instead of two messages. False where those are needed."""
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+"""As of ASGI."""
 
 CallWhenGone = Callable[[Callable[[], None] | None], bool]
 """`gone` is called, once, where the client goes before it is answered, which else takes a task that waits for `http.disconnect`;
 None calls nobody any more. False where it has gone already."""
+
+
+class Turn(Protocol):
+    """What an answer that comes soon has of the connection that waits for it."""
+
+    def call_when_gone(self, gone: Callable[[], None] | None, /) -> bool:
+        """A `CallWhenGone`."""
+        ...
+
+    def messages(self) -> Send:
+        """For an answer that does not come whole, from its start to its end."""
+        ...
+
+
+AnswerAtOnce = Callable[[Head, Peer, Turn], AtOnce | Soon | None]
+"""Of a plain GET, who connected, and the turn of what is answered soon; None for what goes the way of ASGI."""
+
+AnswerWhole = Callable[[MutableMapping[str, Any], AtOnce], bool]
+"""Of a scope, and the whole answer: in one write, instead of two messages. False where those are needed."""
 
 
 def lines_of(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -23,6 +23,7 @@ __all__ = ["HEADER", "LIFETIME", "Envelope", "EnvelopeSigner", "EnvelopeVerifier
 
 HEADER = "X-Kalpi-Principal"
 LIFETIME = timedelta(seconds=30)
+_LIFETIME_S = int(LIFETIME.total_seconds())
 _REMEMBERED = 512
 _SIGNED = 4096
 
@@ -113,7 +114,7 @@ class EnvelopeSigner:
         client_ip: str | None = None,
     ) -> str:
         """The header's value."""
-        return self._signed(principal, audience, entitlements, client_ip, int((self._clock() + LIFETIME).timestamp()))
+        return self._signed(principal, audience, entitlements, client_ip, int(self._clock().timestamp()) + _LIFETIME_S)
 
     def _sign(
         self, principal: Principal, audience: str, entitlements: Entitlements | None, client_ip: str | None, exp: int

@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Callable, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from shared.at_once import GONE, WHOLE, AnswerAtOnce, AtOnce, Fields, Soon, lines_of
+from shared.at_once import GONE, WHOLE, AnswerAtOnce, AtOnce, Fields, Send, Soon, lines_of
 from shared.context import sane_request_id
 from shared.framing import Fault, fault_of
 from shared.heads import Head, Heads
 from shared.kept_protocol import KeptProtocol
 from shared.logging import get_logger
+from shared.promise import Promise
 from shared.refusals import refusal
 
 __all__ = ["StrictProtocol"]
@@ -37,17 +38,6 @@ _NOT_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"expect", b"up
 _log = get_logger("server")
 
 
-class _Promise:
-    """An answer that comes soon, in the place of uvicorn's cycle: whatever the connection brings meanwhile waits behind it."""
-
-    __slots__ = ("disconnected", "keep_alive", "response_complete", "response_started")
-    message_event = asyncio.Event()
-
-    def __init__(self) -> None:
-        self.disconnected = self.response_started = self.response_complete = False
-        self.keep_alive = True
-
-
 class StrictProtocol(KeptProtocol):
     """httptools answers 200 to 10,000 headers and to no or two Hosts, and waits for ever for half a header; this does not.
 
@@ -69,6 +59,7 @@ class StrictProtocol(KeptProtocol):
     _head: Head | None = None
     """The last of them, if it was answered at once."""
     _gone: Callable[[], None] | None = None
+    _promise: Promise
     _header_timer: asyncio.TimerHandle | None = None
     _tail_timer: asyncio.TimerHandle | None = None
     _default_headers: Fields | None = None
@@ -201,9 +192,9 @@ class StrictProtocol(KeptProtocol):
         self.headers += headers
         self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
-        self.scope["extensions"] = {WHOLE: {"answer": self._answer_whole}, GONE: {"call": self._call_when_gone}}
+        self.scope["extensions"] = {WHOLE: {"answer": self._answer_whole}, GONE: {"call": self.call_when_gone}}
 
-    def _call_when_gone(self, gone: Callable[[], None] | None) -> bool:
+    def call_when_gone(self, gone: Callable[[], None] | None) -> bool:
         self._gone = gone
         return not (self._refused or self.transport.is_closing())
 
@@ -271,7 +262,7 @@ class StrictProtocol(KeptProtocol):
 
     def _ask(self, head: Head) -> AtOnce | Soon | None:
         try:
-            return self._at_once(head, self.client) if self._at_once is not None else None
+            return self._at_once(head, self.client, self) if self._at_once is not None else None
         except Exception:  # noqa: BLE001 - the boundary; the parser would take it for an error of the client's
             _log.exception("not answered at once")
             return None
@@ -283,28 +274,39 @@ class StrictProtocol(KeptProtocol):
             self._await(answer)
 
     def _await(self, soon: Soon) -> None:
-        cycle: Any = _Promise()
-        self.cycle = cycle
+        promise: Any = Promise()
+        self._promise = self.cycle = promise
         task: asyncio.Task[Any] = self.loop.create_task(soon)
         self.tasks.add(task)
-        task.add_done_callback(partial(self._keep_promise, cycle))
+        task.add_done_callback(partial(self._keep_promise, promise))
 
-    def _keep_promise(self, promise: _Promise, task: "asyncio.Task[AtOnce]") -> None:
+    def messages(self) -> Send:
+        """This is the `Turn` of what is answered soon."""
+        send: Any = self._promise.by_messages(self, keep_alive=not self.stopping).send
+        return cast("Send", send)
+
+    def _keep_promise(self, promise: Promise, task: "asyncio.Task[AtOnce | None]") -> None:
         self.tasks.discard(task)
         promise.response_complete = True
         if promise.disconnected or self.transport.is_closing():
             return
         if task.cancelled() or task.exception() is not None:
             _log.error("not answered soon", exc_info=None if task.cancelled() else task.exception())
-            self.transport.write(self._refusal(500, "an unexpected error; it has been logged", slug="internal"))
+            if promise.cycle is None:
+                self.transport.write(self._refusal(500, "an unexpected error; it has been logged", slug="internal"))
             self.transport.close()
+            return
+        answer = task.result()
+        if answer is None:
+            if not promise.was_sent:
+                self.transport.close()
         elif promise.keep_alive and not self.stopping:
-            self._write(task.result())
+            self._write(answer)
             self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._write(_last(task.result()))
+            self._write(_last(answer))
             self.transport.close()
 
     def _write(self, answer: AtOnce) -> None:

@@ -43,10 +43,26 @@ def _exporting(service: str, endpoint: str) -> Any:
     return provider
 
 
+class _NewTrace(NonRecordingSpan):
+    """Of nobody's trace yet: its context is made where somebody asks, which is seldom."""
+
+    def __init__(self) -> None:
+        self._trace_id, self._span_id = random.getrandbits(128), random.getrandbits(64)
+
+    def get_span_context(self) -> SpanContext:
+        return SpanContext(self._trace_id, self._span_id, is_remote=False)
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self._trace_id:032x}-{self._span_id:016x}-00"
+
+
 class _HandingOn(Tracer):
     """Every span is one of its caller's trace, or of a new one, and is not recorded."""
 
     def start_span(self, name: str, context: Context | None = None, *_: Any, **__: Any) -> Span:  # noqa: ARG002 - as the API's
+        if context is not None and not context:
+            return _NewTrace()
         caller = get_current_span(context).get_span_context()
         trace = caller.trace_id or random.getrandbits(128)
         return NonRecordingSpan(SpanContext(trace, random.getrandbits(64), is_remote=False, trace_state=caller.trace_state))
@@ -68,7 +84,11 @@ def extract_context(traceparent: str | None, tracestate: str | None = None) -> C
 
 def inject_context(headers: dict[str, str], span: Span | None = None) -> None:
     """Adds `traceparent` (and `tracestate`) of a span: the current one where none is given."""
-    context = (span or get_current_span()).get_span_context()
+    span = span or get_current_span()
+    if isinstance(span, _NewTrace):
+        headers["traceparent"] = span.traceparent
+        return
+    context = span.get_span_context()
     if context.is_valid:
         headers["traceparent"] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
         if context.trace_state:

@@ -101,8 +101,8 @@ async def asking(
             length: int | None = None,
             target: str = "/a",
         ) -> Answer:
-            outgoing = Outgoing(method, target, {}, body, SHARE, length=length)
-            return await client.ask(url, outgoing, {"X-Name": "value"}, wait_s)
+            outgoing = Outgoing(method, target, {"X-Name": "value"}, body, SHARE, length=length)
+            return await client.ask(url, outgoing, wait_s)
 
         yield ask
 
@@ -221,7 +221,7 @@ async def test_one_that_was_closed_while_nobody_used_it_is_not_asked() -> None:
             return not client._pools[server.url]._idle
 
         for _ in range(3):
-            answer = await client.ask(server.url, Outgoing("GET", "/a", {}, b"", SHARE), {}, 10.0)
+            answer = await client.ask(server.url, Outgoing("GET", "/a", {}, b"", SHARE), 10.0)
             assert await whole(answer) == b"{}"
             await until(none_is_kept)
 

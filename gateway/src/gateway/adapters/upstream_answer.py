@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from gateway.adapters.http1.answer import PIECE, Answer
 from gateway.adapters.http1.reading import BODILESS
 from gateway.domain.patience import Patience
+from shared.at_once import Fields
 from shared.errors import Unavailable
 
 __all__ = ["BrokenAnswer", "UpstreamAnswer"]
@@ -34,7 +35,7 @@ class BrokenAnswer(Exception):
 class UpstreamAnswer:
     """Status and headers have come; the body is read once, whole or in pieces. `broken`: it was not to be had whole."""
 
-    __slots__ = ("_answer", "_patience", "_service", "broken", "headers", "status")
+    __slots__ = ("_answer", "_patience", "_service", "_values", "broken", "headers", "status")
 
     def __init__(self, service: str, answer: Answer, patience: Patience) -> None:
         self._service = service
@@ -43,7 +44,8 @@ class UpstreamAnswer:
         self.status = answer.status
         self.headers = _for_the_client(answer.fields)
         if self.status in BODILESS:  # a server would wait for what it is told of
-            self.headers = tuple(field for field in self.headers if field[0] != b"content-length")
+            self.headers = [field for field in self.headers if field[0] != b"content-length"]
+        self._values = dict(self.headers)
         self.broken = False
 
     def release(self) -> None:
@@ -51,7 +53,8 @@ class UpstreamAnswer:
         self._answer.release()
 
     def header(self, name: bytes) -> bytes | None:
-        return next((value for key, value in self.headers if key == name), None)
+        """The last of that name."""
+        return self._values.get(name)
 
     def at_hand(self) -> bytes | None:
         """The body, where all of it has come and it is short; its headers then say how long it is."""
@@ -60,7 +63,7 @@ class UpstreamAnswer:
             return None
         body = answer.take()
         if self.status not in BODILESS and self.header(b"content-length") is None:
-            self.headers = (*self.headers, (b"content-length", b"%d" % len(body)))
+            self.headers.append((b"content-length", b"%d" % len(body)))
         return body
 
     async def read(self) -> bytes:
@@ -88,12 +91,13 @@ class UpstreamAnswer:
                 patience.came(answer.held, time.monotonic() - asked_at)
 
 
-def _for_the_client(fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+def _for_the_client(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     """All fields but those of this hop, and those that Connection names as such."""
-    kept, named = [], set[bytes]()
+    kept: Fields = []
+    named = set[bytes]()
     for field in fields:
         if field[0] not in _DROPPED:
             kept.append(field)
         elif field[0] == b"connection":
             named.update(word.strip().lower() for word in field[1].split(b","))
-    return tuple(field for field in kept if field[0] not in named) if named else tuple(kept)
+    return [field for field in kept if field[0] not in named] if named else kept

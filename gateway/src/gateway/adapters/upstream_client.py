@@ -1,7 +1,7 @@
 """HTTP to one instance of a service: pooled connections, a deadline for the head of the answer, three ways to fail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -25,8 +25,8 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """`target` is path and query as they were sent; `headers` all that goes with them but the trace, the deadline and what says
-    where the request ends; `share` is on whose account it takes room.
+    """`target` is path and query as they were sent; `headers` all that goes with them but what says where the request ends, the
+    trace and the deadline, which are added when it is sent; `share` is on whose account it takes room.
 
     A body that comes in pieces is sent once, as `length` bytes, or in chunks where that is None; `timeout_s` replaces the usual
     wait for its answer.
@@ -34,7 +34,7 @@ class Outgoing:
 
     method: str
     target: str
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     body: bytes | AsyncIterator[bytes] = field(repr=False)
     share: Share
     timeout_s: float | None = None
@@ -54,14 +54,14 @@ class UpstreamClient:
         for pool in self._pools.values():
             pool.close()
 
-    async def ask(self, url: str, request: Outgoing, headers: Mapping[str, str], wait_s: float) -> Answer:
+    async def ask(self, url: str, request: Outgoing, wait_s: float) -> Answer:
         """The head of the answer, within `wait_s` from now on; of an upload, from its last byte on.
 
         NotReached; NoAnswer; as the client fails to send its upload (KalpiError).
         """
         pool, body = self._pools[url], request.body
         length = len(body) if isinstance(body, bytes) else request.length
-        header = pool.origin.header(request.method, request.target, headers, length)
+        header = pool.origin.header(request.method, request.target, request.headers, length)
         connection = pool.take_idle()
         if connection is None:
             loop = asyncio.get_running_loop()

@@ -89,17 +89,17 @@ class Upstreams:
 
     async def first_answer(self, service: _Service, request: Outgoing, span: Span) -> tuple[Call, UpstreamAnswer]:
         wait_s = request.timeout_s or self._timeout_s
-        ends_at = self._clock() + wait_s
-        headers = dict(request.headers)
-        inject_context(headers, span)
+        now = self._clock()
+        ends_at = now + wait_s
+        inject_context(request.headers, span)
         service.budget.add_request()
         may_repeat = may_be_repeated(request.method)
         tried: list[Instance] = []
-        instance = service.instances.choose(self._clock())
+        instance = service.instances.choose(now)
         while instance is not None:
             tried.append(instance)
             try:
-                call, answer = await self._ask(service.name, instance, request, headers, ends_at)
+                call, answer = await self._ask(service.name, instance, request, ends_at)
                 return call, UpstreamAnswer(service.name, answer, Patience(wait_s))
             except NotReached:
                 instance = self._next(service, tried, ends_at)
@@ -117,15 +117,13 @@ class Upstreams:
         if kind is not None:
             self._metrics.failed(service, call.instance, kind)
 
-    async def _ask(
-        self, service: str, instance: Instance, request: Outgoing, headers: dict[str, str], ends_at: float
-    ) -> tuple[Call, Answer]:
+    async def _ask(self, service: str, instance: Instance, request: Outgoing, ends_at: float) -> tuple[Call, Answer]:
         now = self._clock()
         if isinstance(request.body, bytes):
-            headers[DEADLINE] = str(int(1000 * (ends_at - now)))
+            request.headers[DEADLINE] = str(int(1000 * (ends_at - now)))
         call = instance.start(now)
         try:
-            return call, await self._client.ask(instance.url, request, headers, ends_at - now)
+            return call, await self._client.ask(instance.url, request, ends_at - now)
         except (NotReached, NoAnswer) as error:
             self.end(service, call, kind=str(error), known=True)
             raise

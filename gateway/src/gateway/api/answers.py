@@ -17,6 +17,9 @@ _DROPPED = frozenset({SURROGATE_KEY, b"x-request-id"})
 """Of a service's fields: for the edge alone, and what the edge says for itself."""
 
 
+_VARY = (b"vary", b"Origin")
+
+
 class CommonFields:
     """What every answer says, whoever gives it, unless it says it otherwise.
 
@@ -34,8 +37,10 @@ class CommonFields:
 
     def complete(self, fields: Fields) -> Fields:
         """What depends on the asking page is not for another: `Vary` names `Origin`, whatever else it names."""
-        said = {name for name, _ in fields}
+        said = dict(fields)
         fields = fields + [field for field in self._defaults if field[0] not in said]
+        if b"vary" not in said:
+            return [*fields, _VARY]
         varies = [value for name, value in fields if name == b"vary"]
         if any(b"origin" in value.lower() for value in varies):
             return fields

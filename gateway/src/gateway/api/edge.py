@@ -12,13 +12,15 @@ from datetime import datetime
 from opentelemetry.trace import SpanKind, use_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.adapters.upstreams import BrokenAnswer, Outgoing
+from gateway.adapters.upstreams import Outgoing
 from gateway.api import cors
 from gateway.api.answers import CommonFields
+from gateway.api.asgi_exchange import AsgiExchange
 from gateway.api.asked import Targets
-from gateway.api.exchange import ClientGone, Exchange
+from gateway.api.exchange import Exchange
 from gateway.api.forwarding import Forwarding
 from gateway.api.reading import Reading
+from gateway.api.settling import Ledger, settle
 from gateway.domain.addresses import Network
 from gateway.domain.admission import Admission
 from gateway.domain.bodies import SMALL, BodyRoom, HeldBody
@@ -28,24 +30,17 @@ from gateway.domain.errors import NotFromHere
 from gateway.domain.origins import Origins
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
-from gateway.domain.requests import NOBODY, CallerRecord, Recorder, RequestRecord
 from gateway.domain.routing import Route
 from shared.clock import Clock
 from shared.context import REQUEST_ID
-from shared.errors import KalpiError, Unauthenticated
+from shared.errors import Unauthenticated
 from shared.limits.batches import day_cost, series_in
 from shared.limits.plans import Plan
-from shared.logging import get_logger, log_request
 from shared.principal import Principal
-from shared.problems import internal_error, problem_response
 from shared.scopes import ADMIN
 from shared.telemetry import Telemetry, extract_context
 
 __all__ = ["Edge"]
-
-_GONE = 499
-"""In the record of a request whose client went away before its answer; nginx's number for it, sent to nobody."""
-_log = get_logger("edge")
 
 
 class Edge:
@@ -66,9 +61,8 @@ class Edge:
         held_body_bytes: int,
         trusted_proxies: Sequence[Network],
         telemetry: Telemetry,
-        record: Recorder,
+        ledger: Ledger,
         clock: Clock,
-        log_hits: bool,
     ) -> None:
         self._app = app
         self._targets = targets
@@ -83,9 +77,8 @@ class Edge:
         self._counting = asyncio.Lock()
         self._trusted_proxies = trusted_proxies
         self._tracer = telemetry.tracer
-        self._record = record
+        self._ledger = ledger
         self._clock = clock
-        self._log_hits = log_hits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,17 +91,12 @@ class Edge:
             await self._app(scope, receive, self._dressed(send))
             return
         route = asked.route
-        exchange = Exchange(scope, receive, send, asked, self._common, self._trusted_proxies)
+        exchange = AsgiExchange(scope, receive, send, asked, self._common, self._trusted_proxies)
         token = REQUEST_ID.set(exchange.request_id)
         try:
             await self._traced(route, exchange, at, began)
         finally:
             REQUEST_ID.reset(token)
-
-    def _log(self, exchange: Exchange, seconds: float) -> None:
-        """A line for each request but for hits, of which there are too many: their record says as much."""
-        quiet = exchange.cache == "hit" and exchange.status < 400 and not self._log_hits
-        log_request(exchange.scope["method"], exchange.path, exchange.status, seconds, quiet=quiet)
 
     def _dressed(self, send: Send) -> Send:
         async def dressed(message: Message) -> None:
@@ -118,26 +106,23 @@ class Edge:
 
         return dressed
 
-    async def _traced(self, route: Route, exchange: Exchange, at: datetime, began: float) -> None:
-        scope = exchange.scope
+    async def _traced(self, route: Route, exchange: AsgiExchange, at: datetime, began: float) -> None:
         parent = extract_context(exchange.text(b"traceparent"), exchange.text(b"tracestate"))
-        name = f"{scope['method']} {route.path}"
+        name = f"{exchange.verb} {route.path}"
         with use_span(self._tracer.start_span(name, parent, SpanKind.SERVER), end_on_exit=True) as span:
             try:
-                await self._answer(route, exchange)
+                await settle(exchange, self._answer(route, exchange))
             finally:
                 span.set_attributes(
                     {
-                        "http.request.method": scope["method"],
+                        "http.request.method": exchange.verb,
                         "http.route": route.path,
                         "http.response.status_code": exchange.status,
                     }
                 )
-                seconds = time.perf_counter() - began
-                self._log(exchange, seconds)
-                self._record(_record_of(exchange, at, seconds))
+                self._ledger.enter(exchange, at, began)
 
-    async def _answer(self, route: Route, exchange: Exchange) -> None:
+    async def _answer(self, route: Route, exchange: AsgiExchange) -> None:
         held = HeldBody(self._room)
         try:
             page = cors.asking_page(exchange)
@@ -148,22 +133,10 @@ class Edge:
                 await cors.answer_preflight(exchange)
             else:
                 await self._serve(route, exchange, held, page)
-        except KalpiError as error:
-            await problem_response(error, exchange.path)(exchange.scope, exchange.receive, exchange.send)
-        except ClientGone:
-            exchange.status = _GONE
-        except BrokenAnswer as error:
-            # nothing more can be said to the client: the server closes a connection whose answer was not completed
-            _log.warning("answer broken off", path=exchange.path, why=str(error))
-        except Exception:  # noqa: BLE001 - the boundary
-            # nothing above can answer the client, and the traceback belongs in the log, not in the body
-            _log.exception("unhandled error", path=exchange.path)
-            if not exchange.started:
-                await internal_error(exchange.path)(exchange.scope, exchange.receive, exchange.send)
         finally:
             held.give_back()
 
-    async def _serve(self, route: Route, exchange: Exchange, held: HeldBody, page: str | None) -> None:
+    async def _serve(self, route: Route, exchange: AsgiExchange, held: HeldBody, page: str | None) -> None:
         if route.access == "open":
             await self._admission.anonymous(exchange.client_ip)
             async with self._admission.guarding(exchange.path, exchange.client_ip) as answered:
@@ -178,7 +151,8 @@ class Edge:
             await self._compute(route, exchange, held, principal, plan)
             return
         if route.access == "data" and not exchange.asked.is_free:
-            await self._read(route, exchange, await self._forwarding.body(route, exchange, held), principal, plan)
+            await self._forwarding.body(route, exchange, held)  # there is none, or it is refused
+            await self._reading.read(exchange, principal, plan)
             return
         if route.scope_for(exchange.method) != ADMIN:  # services of operators ask with it, and often
             exchange.paid(0, await self._admission.account(principal))
@@ -219,13 +193,14 @@ class Edge:
             self._callers.remember(shown, credential, identity)
         return caller
 
-    async def _compute(self, route: Route, exchange: Exchange, held: HeldBody, principal: Principal, plan: Plan) -> None:
+    async def _compute(self, route: Route, exchange: AsgiExchange, held: HeldBody, principal: Principal, plan: Plan) -> None:
         # its slot first: what waits for a body, or counts in it, is one of the requests that a caller may have at a time
         async with self._admission.slot(principal, plan):
             request = await self._forwarding.outgoing(route, exchange, held, principal, plan.entitlements)
             day_cost = await self._cost_of(request, plan) if route.batch and exchange.method == "POST" else 1
-            self._forwarding.check_room(route, exchange, principal)
-            await self._spend(exchange, principal, plan, day_cost)
+            self._forwarding.check_room(route, request.share)
+            decision = await self._admission.pay(principal, plan, day_cost, client_ip=exchange.client_ip)
+            exchange.paid(day_cost, decision)
             await self._forwarding.forward(route, exchange, request)
 
     async def _cost_of(self, request: Outgoing, plan: Plan) -> int:
@@ -241,46 +216,9 @@ class Edge:
         self._admission.check_series(series, plan)
         return day_cost(series)
 
-    async def _read(self, route: Route, exchange: Exchange, body: bytes, principal: Principal, plan: Plan) -> None:
-        key = self._reading.key(exchange, principal, plan)
-        kept = self._reading.cache.find(key) if key is not None else None
-        if kept is not None:
-            await self._spend(exchange, principal, plan)
-            exchange.cache = "hit"
-            exchange.add({"X-Cache": "HIT"})
-            await exchange.give(kept.for_client(exchange.header(b"if-none-match")))
-            return
-        if key is None or self._reading.flights.under_way(key) is None:
-            self._forwarding.check_room(route, exchange, principal)
-        async with self._admission.forwarding(principal, plan, client_ip=exchange.client_ip) as decision:
-            exchange.paid(1, decision)
-            exchange.cache = "miss" if key is not None else "bypass"
-            exchange.add({"X-Cache": exchange.cache.upper()})
-            request = self._forwarding.bodied(route, exchange, body, principal, plan.entitlements)
-            async with exchange.attended():
-                await self._reading.answer(route, exchange, request, key)
-
-    async def _spend(self, exchange: Exchange, principal: Principal, plan: Plan, day_cost: int = 1) -> None:
-        decision = self._admission.spend_now(principal, plan, day_cost, client_ip=exchange.client_ip)
-        if decision is None:
-            decision = await self._admission.spend(principal, plan, day_cost, client_ip=exchange.client_ip)
-        exchange.paid(day_cost, decision)
-
 
 def _shown(keys: Sequence[bytes], bearers: Sequence[bytes]) -> tuple[bytes, bytes] | None:
     """The one header that a credential came in."""
     if len(keys) + len(bearers) != 1:
         return None
     return (b"x-api-key", keys[0]) if keys else (b"authorization", bearers[0])
-
-
-def _record_of(exchange: Exchange, at: datetime, seconds: float) -> RequestRecord:
-    return RequestRecord(
-        at=at,
-        caller=CallerRecord.of(exchange.principal or NOBODY, spent=exchange.units > 0),
-        call=exchange.asked.call(exchange.scope["method"], exchange.status, exchange.cache),
-        latency_us=round(seconds * 1_000_000),
-        units=exchange.units,
-        bytes_out=exchange.bytes_out,
-        request_id=exchange.request_id,
-    )

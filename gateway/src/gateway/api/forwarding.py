@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 from gateway.adapters.upstreams import BrokenAnswer, Outgoing, UpstreamAnswer, Upstreams
 from gateway.api.answers import client_has, of_304, told
+from gateway.api.asgi_exchange import AsgiExchange
 from gateway.api.exchange import Exchange
 from gateway.domain.bodies import SMALL, HeldBody
 from gateway.domain.routing import Route
@@ -17,7 +18,7 @@ __all__ = ["Forwarding", "stream"]
 
 _PIECE_S = 30.0
 """How long a client may take to read 64 KiB; one that takes longer would hold a connection to a service."""
-_HANDED_ON = ("accept", "content-type")
+_HANDED_ON = (("accept", b"accept"), ("content-type", b"content-type"))
 """All of a client's headers that a service sees; who the client is, it learns from the signed principal alone."""
 
 
@@ -36,37 +37,43 @@ class Forwarding:
             await stream(exchange, upstream)
 
     async def outgoing(
-        self, route: Route, exchange: Exchange, held: HeldBody, principal: Principal, entitlements: Entitlements | None
+        self, route: Route, exchange: AsgiExchange, held: HeldBody, principal: Principal, entitlements: Entitlements | None
     ) -> Outgoing:
         """Once its body has come, but for an upload, which goes on as it comes."""
         if route.upload_bytes is None:
             body = await self.body(route, exchange, held)
-            return self.bodied(route, exchange, body, principal, entitlements)
+            return self.bodied(route, exchange, body, principal, entitlements, self.share(exchange, principal))
         length, pieces = exchange.upload(route.upload_bytes)
-        headers, share = self._headers(route, exchange, principal, entitlements), self._share(exchange, principal)
+        headers, share = self._headers(route, exchange, principal, entitlements), self.share(exchange, principal)
         return Outgoing(exchange.method, exchange.target, headers, pieces, share, route.timeout_s, length)
 
-    async def body(self, route: Route, exchange: Exchange, held: HeldBody) -> bytes:
+    async def body(self, route: Route, exchange: AsgiExchange, held: HeldBody) -> bytes:
         return await exchange.body(self._most(route, exchange.method), held)
 
     def bodied(
-        self, route: Route, exchange: Exchange, body: bytes, principal: Principal, entitlements: Entitlements | None
+        self,
+        route: Route,
+        exchange: Exchange,
+        body: bytes,
+        principal: Principal,
+        entitlements: Entitlements | None,
+        share: Share,
     ) -> Outgoing:
         headers = self._headers(route, exchange, principal, entitlements)
-        return Outgoing(exchange.method, exchange.target, headers, body, self._share(exchange, principal), route.timeout_s)
+        return Outgoing(exchange.method, exchange.target, headers, body, share, route.timeout_s)
 
-    def check_room(self, route: Route, exchange: Exchange, principal: Principal) -> None:
+    def check_room(self, route: Route, share: Share) -> None:
         """Overloaded, where a request would find no room now; asked before it is paid for."""
-        self.upstreams.shedding.check(route.service, self._share(exchange, principal))
+        self.upstreams.shedding.check(route.service, share)
 
-    def _share(self, exchange: Exchange, principal: Principal) -> Share:
+    def share(self, exchange: Exchange, principal: Principal) -> Share:
         shedding = self.upstreams.shedding
         return shedding.share_of(principal) if principal.kind == "user" else shedding.share_of_nobody(exchange.client_ip)
 
     def _headers(
         self, route: Route, exchange: Exchange, principal: Principal, entitlements: Entitlements | None
     ) -> dict[str, str]:
-        headers = {name: value.decode("latin-1") for name in _HANDED_ON if (value := exchange.header(name.encode())) is not None}
+        headers = {name: value.decode("latin-1") for name, sent in _HANDED_ON if (value := exchange.header(sent)) is not None}
         headers["X-Request-ID"] = exchange.request_id
         headers[HEADER] = self._signer.sign(
             principal, audience=route.service, entitlements=entitlements, client_ip=exchange.client_ip

@@ -1,7 +1,7 @@
 """Answers from the cache to callers who are known: one synchronous pass, or for who has no lease one question to the counters.
 
-It gives what the long way (`gateway.api.edge`) would give, for the plain case alone. Whatever is not plain, or is not settled
-here, is left to the long way before anything was spent: None.
+It gives what the long way (`gateway.api.edge`) would give, for the plain case alone. What is not in the cache is `Misses`' to
+answer; whatever is not plain, or is not settled here, is left to the long way before anything was spent: None.
 """
 
 import time
@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from gateway.api.answers import CommonFields, Given
 from gateway.api.asked import Asked, Targets
+from gateway.api.misses import Misses
+from gateway.api.plain_exchange import PlainExchange
 from gateway.api.reading import Reading
 from gateway.domain.addresses import Network, client_address
 from gateway.domain.admission import Admission
@@ -18,7 +20,7 @@ from gateway.domain.callers import Callers, Shown
 from gateway.domain.permission import check_permission
 from gateway.domain.ports import Resolved
 from gateway.domain.requests import CacheUse, CallerRecord, Recorder, RequestRecord
-from shared.at_once import AtOnce, Peer, Soon, lines_of
+from shared.at_once import AtOnce, Peer, Soon, Turn, lines_of
 from shared.clock import Clock
 from shared.context import REQUEST_ID, sane_request_id
 from shared.errors import Forbidden, KalpiError, Unavailable
@@ -43,6 +45,7 @@ class Hits:
         callers: Callers,
         admission: Admission,
         reading: Reading,
+        misses: Misses,
         common: CommonFields,
         trusted_proxies: Sequence[Network],
         record: Recorder,
@@ -53,12 +56,13 @@ class Hits:
         self._admission = admission
         self._cache = reading.cache
         self._views = reading.views
+        self._misses = misses
         self._common = common
         self._trusted_proxies = trusted_proxies
         self._record = record
         self._clock = clock
 
-    def answer(self, head: Head, peer: Peer) -> AtOnce | Soon | None:
+    def answer(self, head: Head, peer: Peer, turn: Turn) -> AtOnce | Soon | None:
         began = time.perf_counter()
         wanted: _Wanted | None = head.note
         if wanted is None:
@@ -76,9 +80,11 @@ class Hits:
             plan = self._admission.plan_of(principal, now)
         except (Forbidden, Unavailable):
             return None  # the long way says it in full
-        kept = self._cache.find(wanted.asked.key + self._views.key(principal.tier, plan.entitlements))
+        key = wanted.asked.key + self._views.key(principal.tier, plan.entitlements)
+        kept = self._cache.find(key)
         if kept is None:
-            return None
+            exchange = PlainExchange(wanted.asked, self._common, head, client_ip, turn)
+            return self._misses.answer(exchange, principal, plan, key, now, began)
         given = kept.for_client(wanted.if_none_match)
         hit = _Hit(wanted, caller, given, sane_request_id(wanted.request_id), now, began)
         try:

@@ -6,6 +6,7 @@ from gateway.adapters.upstreams import Outgoing, UpstreamAnswer
 from gateway.api.answers import CommonFields, ReadyAnswer, is_keepable
 from gateway.api.exchange import Exchange
 from gateway.api.forwarding import Forwarding, stream
+from gateway.domain.admission import Admission
 from gateway.domain.caching import AnswerCache, Views
 from gateway.domain.flights import Flight, Flights
 from gateway.domain.routing import Route
@@ -24,21 +25,47 @@ _Flight = Flight[ReadyAnswer, UpstreamAnswer]
 class Reading:
     """`flight_s` is how long an answer that is for all may take altogether, where its route gives it no longer."""
 
-    def __init__(self, cache: AnswerCache[ReadyAnswer], forwarding: Forwarding, common: CommonFields, flight_s: float) -> None:
+    def __init__(
+        self,
+        cache: AnswerCache[ReadyAnswer],
+        admission: Admission,
+        forwarding: Forwarding,
+        common: CommonFields,
+        flight_s: float,
+    ) -> None:
         self.cache = cache
         self.flights: Flights[ReadyAnswer, UpstreamAnswer] = Flights()
         self.views = Views()
+        self._admission = admission
         self._forwarding = forwarding
         self._common = common
         self._flight_s = flight_s
 
-    def key(self, exchange: Exchange, principal: Principal, plan: Plan) -> bytes | None:
-        """None while nothing may be kept."""
-        if not self.cache.in_use:
-            return None
-        return exchange.asked.key + self.views.key(principal.tier, plan.entitlements)
+    async def read(self, exchange: Exchange, principal: Principal, plan: Plan) -> None:
+        """For a caller who may ask, and has not paid."""
+        key = exchange.asked.key + self.views.key(principal.tier, plan.entitlements) if self.cache.in_use else None
+        kept = self.cache.find(key) if key is not None else None
+        if kept is not None:
+            exchange.paid(1, await self._admission.pay(principal, plan, client_ip=exchange.client_ip))
+            exchange.used("hit")
+            await exchange.give(kept.for_client(exchange.header(b"if-none-match")))
+        else:
+            await self.fetch(exchange, principal, plan, key)
 
-    async def answer(self, route: Route, exchange: Exchange, request: Outgoing, key: bytes | None) -> None:
+    async def fetch(self, exchange: Exchange, principal: Principal, plan: Plan, key: bytes | None) -> None:
+        """What is not in the cache, under that key; None where nothing may be kept."""
+        route = exchange.asked.route
+        share = self._forwarding.share(exchange, principal)
+        if key is None or self.flights.under_way(key) is None:
+            self._forwarding.check_room(route, share)
+        async with self._admission.forwarding(principal, plan, client_ip=exchange.client_ip) as decision:
+            exchange.paid(1, decision)
+            exchange.used("miss" if key is not None else "bypass")
+            request = self._forwarding.bodied(route, exchange, b"", principal, plan.entitlements, share)
+            async with exchange.attended():
+                await self._answer(route, exchange, request, key)
+
+    async def _answer(self, route: Route, exchange: Exchange, request: Outgoing, key: bytes | None) -> None:
         """What is not in the cache; every caller has paid for himself, and has a slot of his own."""
         for _ in range(_ROUNDS):
             if key is None or not self.flights.is_shared(key):

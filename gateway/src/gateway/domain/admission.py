@@ -1,33 +1,30 @@
 """What a request costs its caller, and whether that may still be spent."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
 from gateway.domain.errors import NoPlan, OverLimit, TooManyAtOnce
+from gateway.domain.slots import Holding, Slots, slots_of
 from shared.clock import Clock
-from shared.errors import KalpiError, RateLimited, Unavailable
+from shared.errors import KalpiError, RateLimited
 from shared.ids import IdFactory
 from shared.limits.batches import check_outline, check_series
 from shared.limits.guards import Door
 from shared.limits.limiter import Decision, Limiter, Purse
 from shared.limits.plans import Guard, Limits, Plan, PlanBook
 from shared.limits.sharing import address_of, plan_for, subject_of
-from shared.logging import get_logger
 from shared.principal import Principal
 
 __all__ = ["Admission"]
 
-RENEW_SLOTS_S = 20.0
 _DOORS: Mapping[str, tuple[Door, frozenset[int]]] = {
     "/api/v1/auth/login": ("failed_logins", frozenset({401})),
     "/api/v1/auth/register": ("registrations", frozenset({200, 201, 202, 409})),
     "/api/v1/auth/password/forgot": ("mails", frozenset({200, 202, 204})),
 }
 """What is counted by address, and the answers that count."""
-_log = get_logger("limits")
 
 
 class Plans(Protocol):
@@ -47,8 +44,7 @@ class Admission:
         self._limiter = limiter
         self._plans = plans
         self._clock = clock
-        self._new_id = new_id
-        self._held: dict[str, Purse] = {}
+        self.slots = Slots(limiter, new_id)
 
     def plan_of(self, principal: Principal, now: datetime | None = None) -> Plan:
         """What is the caller's of it, at this moment. NoPlan for a tier that the plan file does not have."""
@@ -76,42 +72,24 @@ class Admission:
         """One request of each of the plan's quotas, of the day's `day_cost`."""
         return _admitted(await self._limiter.spend(self._purse(principal, plan, client_ip), day_cost))
 
+    async def pay(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Decision:
+        """`spend_now`, or else `spend`."""
+        decision = self.spend_now(principal, plan, day_cost, client_ip=client_ip)
+        return decision if decision is not None else await self.spend(principal, plan, day_cost, client_ip=client_ip)
+
     async def account(self, principal: Principal) -> Decision:
         """One request of those that spend no quota."""
         return await self._spend_alone(self._limiter.alone("account", f"account:{principal.user_id}", self._plans.book.account))
 
-    @asynccontextmanager
-    async def forwarding(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> AsyncIterator[Decision]:
+    def forwarding(self, principal: Principal, plan: Plan, day_cost: int = 1, *, client_ip: str) -> Holding[Decision]:
         """`spend`, and one of the requests that may be computed at a time, in one decision; TooManyAtOnce."""
-        purse, holder = self._purse(principal, plan, client_ip), str(self._new_id())
-        with self._not_kept(purse, holder):
-            decision = await self._spend_with_slot(purse, day_cost, holder)
-        async with self._holding(purse, holder):
-            yield decision
+        purse = self._purse(principal, plan, client_ip)
+        return Holding(self.slots, purse, self._spend_with_slot(purse, day_cost))
 
-    @asynccontextmanager
-    async def slot(self, principal: Principal, plan: Plan) -> AsyncIterator[None]:
+    def slot(self, principal: Principal, plan: Plan) -> Holding[None]:
         """One of the requests that may be computed at a time, and no quota; TooManyAtOnce."""
-        purse, holder = self._purse(principal, plan, ""), str(self._new_id())
-        with self._not_kept(purse, holder):
-            await self._take_slot(purse, holder)
-        async with self._holding(purse, holder):
-            yield
-
-    async def keep_slots(self) -> None:
-        """For as long as it runs, a slot in use does not run out, however long its answer takes."""
-        while True:
-            await asyncio.sleep(RENEW_SLOTS_S)
-            await asyncio.gather(*(self._renew(holder, purse) for holder, purse in self._held.items()))
-
-    async def _renew(self, holder: str, purse: Purse) -> None:
-        try:
-            await self._limiter.take_slot(purse, holder)
-        except Unavailable:
-            _log.warning("a slot was not renewed")
-        if holder not in self._held:
-            # given back before it was renewed, which took it again
-            self._limiter.release_slot(purse, holder)
+        purse = self._purse(principal, plan, "")
+        return Holding(self.slots, purse, self._take_slot(purse))
 
     # ----- by address
 
@@ -163,51 +141,36 @@ class Admission:
         decision = self._limiter.spend_now(purse)
         return _admitted(decision if decision is not None else await self._limiter.spend(purse))
 
-    async def _spend_with_slot(self, purse: Purse, day_cost: int, holder: str) -> Decision:
+    async def _spend_with_slot(self, purse: Purse, day_cost: int) -> tuple[Decision, str]:
         decision = self._limiter.refused_now(purse, day_cost)
         if decision is not None:
-            return _admitted(decision)
-        if not self._limiter.leases(purse):
-            return _admitted(await self._limiter.spend(purse, day_cost, holder=holder), purse)
-        # who is leased spends last: what was spent from a lease cannot be put back
-        await self._take_slot(purse, holder)
-        decision = self._limiter.spend_now(purse, day_cost) or await self._limiter.spend(purse, day_cost)
-        if not decision.admitted:
-            self._limiter.release_slot(purse, holder)
-        return _admitted(decision)
-
-    async def _take_slot(self, purse: Purse, holder: str) -> None:
-        if not await self._limiter.take_slot(purse, holder):
-            raise TooManyAtOnce(_slots_of(purse))
-
-    @contextmanager
-    def _not_kept(self, purse: Purse, holder: str) -> Iterator[None]:
-        """Who was refused holds none; who was cancelled or not answered may, and gives it back."""
+            raise OverLimit(decision)
+        if self._limiter.leases(purse):
+            holder = await self.slots.take(purse)
+            try:
+                # last: what was spent from a lease cannot be put back
+                decision = self._limiter.spend_now(purse, day_cost) or await self._limiter.spend(purse, day_cost)
+                return _admitted(decision), holder
+            except BaseException:
+                self.slots.give_back(purse, holder)
+                raise
+        holder = self.slots.new_holder()
         try:
-            yield
-        except RateLimited:
-            raise
+            decision = await self._limiter.spend(purse, day_cost, holder=holder)
         except BaseException:
-            self._limiter.release_slot(purse, holder)
+            self._limiter.release_slot(purse, holder)  # who was cancelled or not answered may hold one
             raise
+        _admitted(decision, purse)
+        self.slots.hold(purse, holder)
+        return decision, holder
 
-    @asynccontextmanager
-    async def _holding(self, purse: Purse, holder: str) -> AsyncIterator[None]:
-        self._held[holder] = purse
-        try:
-            yield
-        finally:
-            del self._held[holder]
-            self._limiter.release_slot(purse, holder)
+    async def _take_slot(self, purse: Purse) -> tuple[None, str]:
+        return None, await self.slots.take(purse)
 
 
 def _admitted(decision: Decision, purse: Purse | None = None) -> Decision:
     if decision.admitted:
         return decision
     if purse is not None and decision.violated == ("concurrency",):
-        raise TooManyAtOnce(_slots_of(purse))
+        raise TooManyAtOnce(slots_of(purse))
     raise OverLimit(decision)
-
-
-def _slots_of(purse: Purse) -> int:
-    return purse.slot.quota if purse.slot is not None else 0

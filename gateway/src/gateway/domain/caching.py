@@ -66,8 +66,10 @@ class Views:
 
 def tags_in(surrogate_key: bytes | None) -> Tags | None:
     """Of `bars:<SYMBOL>@<version> …`; None when it names anything else, or nothing."""
+    if surrogate_key is None:
+        return None
     tags: dict[str, str] = {}
-    for tag in (surrogate_key or b"").decode("latin-1").split():
+    for tag in surrogate_key.decode("latin-1").split():
         symbol, at, version = tag.removeprefix(_PREFIX).rpartition("@")
         if not (tag.startswith(_PREFIX) and at and symbol):
             return None

@@ -29,48 +29,61 @@ class Flight(Generic[T, H]):
 
     def __init__(self, began: int) -> None:
         self.began = began
-        self._landed: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
-        self._done = asyncio.Event()
-        self._waiting = 0
+        self.has_landed = False
+        self._answer: T | None = None
+        self._error: Exception | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._has_left = False
+        self._leaving: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
         self.handed: H | None = None
         """For the first, until he calls `leave`."""
 
-    @property
-    def has_landed(self) -> bool:
-        return self._landed.done()
-
     async def landing(self) -> T | None:
         """The answer for all; None when there is none. Raises what the service's failure raised."""
-        self._waiting += 1
-        try:
-            # shielded: one who goes away must not take it from the others
-            return await asyncio.shield(self._landed)
-        finally:
-            self._waiting -= 1
-            if not (self._waiting or self._landed.done()):
-                self.land(None)  # who comes from now on does not join it
-                if self.task is not None:
-                    self.task.cancel()
+        if not self.has_landed:
+            # a future for each: one who goes away must not take it from the others
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiting.discard(waiter)
+                if not (self._waiting or self.has_landed):
+                    self.land(None)  # who comes from now on does not join it
+                    if self.task is not None:
+                        self.task.cancel()
+        if self._error is not None:
+            raise self._error
+        return self._answer
 
     def leave(self) -> None:
         """The first is done with what he was handed, or waits no longer."""
-        self._done.set()
+        self._has_left = True
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(None)
 
     async def hand_over(self, handed: H) -> None:
         """Returns once the first is done with it."""
         self.handed = handed
         self.land(None)
-        await self._done.wait()
+        if not self._has_left:
+            self._leaving = asyncio.get_running_loop().create_future()
+            await self._leaving
 
     def land(self, answer: T | None) -> None:
-        if not self._landed.done():
-            self._landed.set_result(answer)
+        self._end(answer, None)
 
     def fail(self, error: Exception) -> None:
-        if not self._landed.done():
-            self._landed.set_exception(error)
-            self._landed.exception()  # whoever waits gets it; when nobody does, it is no news either
+        self._end(None, error)
+
+    def _end(self, answer: T | None, error: Exception | None) -> None:
+        if self.has_landed:
+            return
+        self.has_landed, self._answer, self._error = True, answer, error
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Flights(Generic[T, H]):

@@ -7,10 +7,8 @@ what is his, an account may have as many under way as there is room left. So one
 Health and the gateway's own pages are handed to nobody, and need no room.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.domain.errors import Overloaded
 from shared.limits.plans import PlanBook
@@ -19,8 +17,7 @@ from shared.principal import Principal
 __all__ = ["Room", "Share", "Shedding"]
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """On whose account a request takes room."""
 
     account: str
@@ -32,7 +29,7 @@ class Room:
         """`kept` is the part of `most` that is for those who pay."""
         self._most = most
         self._for_all = most - int(most * kept)
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[str, int] = {}
         self.total = 0
 
     def has_for(self, share: Share) -> bool:
@@ -40,13 +37,15 @@ class Room:
         return self._taken.get(share.account, 0) < most - self.total
 
     def take(self, share: Share) -> None:
-        self._taken[share.account] += 1
+        self._taken[share.account] = self._taken.get(share.account, 0) + 1
         self.total += 1
 
     def give_back(self, share: Share) -> None:
         self.total -= 1
-        self._taken[share.account] -= 1
-        if not self._taken[share.account]:
+        left = self._taken[share.account] - 1
+        if left:
+            self._taken[share.account] = left
+        else:
             del self._taken[share.account]
 
 

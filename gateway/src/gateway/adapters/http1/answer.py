@@ -50,8 +50,8 @@ class Answer:
 
     def wake(self) -> None:
         """Something has changed."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():  # or whoever waited has gone
             waiter.set_result(None)
         if self._then is not None and self._is_over():
             then, self._then = self._then, None
@@ -100,9 +100,6 @@ class Answer:
     def _is_open(self) -> bool:
         return not (self.held or self._is_over())
 
-    async def _change(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _change(self) -> "asyncio.Future[None]":
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        return waiter

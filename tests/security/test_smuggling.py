@@ -14,10 +14,10 @@ from tests.support.gateway_process import gateway_process
 from tests.support.stack import Stack
 
 IMPATIENT = """
-import runpy, shared.strict_protocol, gateway.api.exchange
+import runpy, shared.strict_protocol, gateway.api.asgi_exchange
 shared.strict_protocol.HEADER_DEADLINE_S = shared.strict_protocol.TAIL_S = 0.5
-gateway.api.exchange._PIECE_S = 0.5
-gateway.api.exchange._BODY_S = 1.0
+gateway.api.asgi_exchange._PIECE_S = 0.5
+gateway.api.asgi_exchange._BODY_S = 1.0
 runpy.run_module("gateway", run_name="__main__")
 """
 """The gateway, with deadlines that a test can wait for."""

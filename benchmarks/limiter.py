@@ -17,6 +17,7 @@ from rich.table import Table
 from kalpi_local.servers import Valkey
 from shared.limits.counters import DECIDE, Question
 from shared.limits.fields import ratelimit_fields
+from shared.limits.keys import EPOCH
 from shared.limits.limiter import Limiter, policies_of
 from shared.limits.plans import Burst, Limits
 from shared.scripts import ScriptConnection
@@ -51,11 +52,11 @@ async def rows(url: str) -> dict[str, list[tuple[float, float]]]:
 
         async def pool(number: int) -> None:
             question = questions[number % SUBJECTS]
-            await registered(keys=question.keys, args=["", "", "", *question.arguments])
+            await registered(keys=[EPOCH, *question.keys], args=["", "", *question.terms, ""])
 
         async def connection(number: int) -> None:
             question = questions[number % SUBJECTS]
-            await scripts.call(DECIDE, question.keys, ["", "", "", *question.arguments])
+            await scripts.call(DECIDE, [EPOCH, *question.keys], ["", "", *question.terms, ""])
 
         async def decided(number: int) -> None:
             ratelimit_fields(await limiter.spend(small[number % SUBJECTS]))

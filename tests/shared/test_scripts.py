@@ -15,13 +15,22 @@ from redis.asyncio import Redis
 from kalpi_local.servers import Valkey
 from shared.errors import Unavailable
 from shared.ids import new_id
-from shared.scripts import Call, Script, ScriptConnection
+from shared.scripts import Part, Script, ScriptConnection, Shared
 from shared.store import open_store
 from tests.support.poll import until
 from tests.support.relay import relaying
 
 ECHO = Script("return {KEYS[1], ARGV[1]}")
 COUNT = Script('return redis.call("INCR", KEYS[1])')
+COUNT_EACH = Script(
+    """
+    local answers = {}
+    for at = 2, #ARGV do
+      answers[#answers + 1] = {redis.call("INCR", KEYS[1]), ARGV[at]}
+    end
+    return answers
+    """
+)
 WRONG = Script('return redis.call("INCR")')
 
 
@@ -53,12 +62,58 @@ async def test_a_script_that_the_store_was_made_to_forget_is_sent_again(scripts:
             await redis.script_flush()
 
 
-async def test_a_call_that_was_packed_once_is_made_again_and_again(scripts: ScriptConnection, redis_url: str) -> None:
-    call = Call(COUNT, [new_id().hex], [])
+def counting(key: str) -> Shared:
+    return Shared(COUNT_EACH, Part([key], [key]))
+
+
+async def test_what_many_ask_in_one_turn_is_one_call_in_the_order_in_which_they_asked(redis_url: str) -> None:
+    key = new_id().hex
+    async with relaying(redis_url) as relay, ScriptConnection(at(relay.port, redis_url)) as scripts:
+        shared = counting(key)
+        assert await scripts.join(shared, Part([], ["first"])) == [1, b"first"]
+        writes: list[bytes] = []
+        assert scripts._link is not None
+        assert scripts._link._transport is not None
+        scripts._link._transport.write = writes.append  # type: ignore[method-assign, assignment]
+        answers = [scripts.join(shared, Part([], [n])) for n in range(150)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (len(writes), writes[0].count(b"EVALSHA")) == (1, 3), "64 at a time"
+        del scripts._link._transport.write
+        scripts._link._transport.write(writes[0])
+        assert await asyncio.gather(*answers) == [[n + 2, str(n).encode()] for n in range(150)]
+
+
+async def test_a_call_by_itself_keeps_its_place_among_what_is_shared(scripts: ScriptConnection) -> None:
+    key = new_id().hex
+    shared, part = counting(key), Part([], ["x"])
+    calls = [
+        scripts.join(shared, part),
+        scripts.call(COUNT, [key], []),
+        scripts.join(shared, part),
+        scripts.join(counting(new_id().hex), part),
+        scripts.join(shared, part),
+    ]
+    assert await asyncio.gather(*calls) == [[1, b"x"], 2, [3, b"x"], [1, b"x"], [4, b"x"]]
+
+
+async def test_what_is_shared_is_sent_again_whole_when_the_store_was_made_to_forget_it(
+    scripts: ScriptConnection, redis_url: str
+) -> None:
+    shared, part = counting(new_id().hex), Part([], ["x"])
     async with open_store(redis_url) as redis:
-        assert await asyncio.gather(*(scripts.run(call) for _ in range(3))) == [1, 2, 3]
-        await redis.script_flush()
-        assert await asyncio.gather(*(scripts.run(call) for _ in range(3))) == [4, 5, 6]
+        for turn in (0, 1):
+            asked = (scripts.join(shared, part) for _ in range(100))
+            assert [number for number, _ in await asyncio.gather(*asked)] == list(range(turn * 100 + 1, turn * 100 + 101))
+            await redis.script_flush()
+
+
+async def test_a_mistake_fails_all_who_share_it_and_nobody_else(scripts: ScriptConnection) -> None:
+    wrong = Shared(WRONG, Part(["k"], []))
+    calls = [scripts.join(wrong, Part([], [])), scripts.join(wrong, Part([], [])), scripts.call(ECHO, ["k"], ["v"])]
+    *failed, right = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(each) for each in failed] == [Unavailable] * 2
+    assert right == [b"k", b"v"]
 
 
 async def test_who_goes_away_takes_nobody_elses_answer(scripts: ScriptConnection) -> None:

@@ -10,7 +10,7 @@ from shared.errors import Unavailable
 from shared.limits.counters import MICROSECOND, Counters
 from shared.limits.limiter import Decision, Limiter, Purse
 from shared.limits.plans import Limits
-from shared.scripts import Argument, Call, Script, ScriptConnection
+from shared.scripts import Argument, Part, Script, ScriptConnection, Shared
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -27,10 +27,10 @@ class Switch:
             raise Unavailable("away")
         return self._scripts.call(script, keys, arguments)
 
-    def run(self, call: Call) -> "asyncio.Future[Any]":
+    def join(self, shared: Shared, part: Part) -> "asyncio.Future[Any]":
         if self.away:
             raise Unavailable("away")
-        return self._scripts.run(call)
+        return self._scripts.join(shared, part)
 
 
 class World:

@@ -1,8 +1,8 @@
 """Scripts run by the store over one connection: the calls of one event-loop turn go out in one write (docs/adr/0024).
 
 A pool gives each caller a connection, a write and a wake-up of its own. Here a call appends to what this turn will write, and its
-answer is the next one to come: replies of one connection are in order. What was sent and not answered when the connection is lost
-has failed, for nobody can tell whether it ran; it is never sent twice.
+answer is the next one to come: replies of one connection are in order. What many ask of one script in one turn can be one call.
+What was sent and not answered when the connection is lost has failed, for nobody can tell whether it ran; it is never sent twice.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import hiredis
 from redis.asyncio import ConnectionPool
@@ -22,10 +22,12 @@ from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.tasks import end_task, log_failure
 
-__all__ = ["Argument", "Call", "Script", "ScriptConnection"]
+__all__ = ["Argument", "Part", "Script", "ScriptConnection", "Shared"]
 
 _DEADLINE_S = 2.0
 _MOST_WAITING = 16_384
+_MOST_TOGETHER = 64
+"""Parts of a call that many share: the store does nothing else meanwhile."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
 _NOTHING = object()
 _log = get_logger("store")
@@ -42,29 +44,49 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
-class Call:
-    """A script with its keys and arguments, packed: one that is made again and again need not be packed each time."""
+class Part:
+    """Keys and arguments of a call, packed: who asks the same again and again need not pack them each time."""
 
-    __slots__ = ("arguments", "keys", "packed", "script")
+    __slots__ = ("arguments", "keys", "numbers")
 
-    def __init__(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
-        self.script = script
-        self.keys = keys
-        self.arguments = arguments
-        self.packed = _packed("EVALSHA", script.sha, len(keys), *keys, *arguments)
+    def __init__(self, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
+        self.keys, self.arguments = _packed(*keys), _packed(*arguments)
+        self.numbers = len(keys), len(arguments)
 
 
-class _Waiting(NamedTuple):
-    """`call` is None for a command."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """A call that all who ask for it in one turn make together. First come the keys and the arguments that they have in common,
+    then each one's own, in the order in which they asked; the script answers with a list, which has an answer for each."""
 
-    answer: "asyncio.Future[Any]"
-    deadline: float
-    call: Call | None = None
+    script: Script
+    first: Part
 
 
 def _packed(*words: Argument) -> bytes:
+    """As in a command, without its beginning, which says how many there are."""
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub wants a tuple of one
-    return packed
+    return packed[packed.index(b"\n") + 1 :]
+
+
+class _Waiting:
+    """A command, or a call where it has a script; `shared` where each of the `answers` is a part of it."""
+
+    __slots__ = ("answers", "deadline", "parts", "script", "shared")
+
+    def __init__(self, deadline: float, parts: list[Part], script: Script | None = None, shared: Shared | None = None) -> None:
+        self.deadline = deadline
+        self.parts = parts
+        self.script = script
+        self.shared = shared
+        self.answers: list[asyncio.Future[Any]] = []
+
+    def packed(self, *begin: str) -> bytes:
+        """`begin` names the script."""
+        keys = sum([part.numbers[0] for part in self.parts])
+        words = keys + sum([part.numbers[1] for part in self.parts])
+        head = b"*%d\r\n%b" % (words + 3, _packed(*begin, keys)) if begin else b"*%d\r\n" % words
+        return b"".join([head, *[part.keys for part in self.parts], *[part.arguments for part in self.parts]])
 
 
 class _Link(asyncio.Protocol):
@@ -77,7 +99,9 @@ class _Link(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._loaded: set[str] = set()
         self._waiting: deque[_Waiting] = deque()
-        self._written: list[bytes] = []
+        self._unanswered = 0
+        self._unsent: list[_Waiting] = []
+        self._open: dict[Shared, _Waiting] = {}
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
 
@@ -87,35 +111,61 @@ class _Link(asyncio.Protocol):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def command(self, *words: Argument) -> "asyncio.Future[Any]":
-        return self._send(_packed(*words), _Waiting(self._loop.create_future(), self._loop.time() + self._deadline_s))
+        return self._answer_of(self._send([Part([], words)]))
 
-    def run(self, call: Call) -> "asyncio.Future[Any]":
+    def call(self, script: Script, part: Part) -> "asyncio.Future[Any]":
         """The answer to come; Unavailable at once when too many wait already."""
-        if len(self._waiting) >= _MOST_WAITING:
+        self._check_room()
+        self._open.clear()
+        return self._answer_of(self._send([part], script))
+
+    def join(self, shared: Shared, part: Part) -> "asyncio.Future[Any]":
+        """As `call`. A call by itself ends those that are shared: what is asked after it is run after it."""
+        self._check_room()
+        waiting = self._open.get(shared)
+        if waiting is None or len(waiting.answers) >= _MOST_TOGETHER:
+            waiting = self._open[shared] = self._send([shared.first], shared.script, shared)
+        waiting.parts.append(part)
+        return self._answer_of(waiting)
+
+    def _check_room(self) -> None:
+        if self._unanswered >= _MOST_WAITING:
             raise Unavailable("the store is too slow for what is asked of it")
-        waiting = _Waiting(self._loop.create_future(), self._loop.time() + self._deadline_s, call)
-        if call.script.sha in self._loaded:
-            return self._send(call.packed, waiting)
-        self._loaded.add(call.script.sha)
-        return self._in_full(call, waiting)
 
-    def _in_full(self, call: Call, waiting: _Waiting) -> "asyncio.Future[Any]":
-        """The store knows it from then on."""
-        return self._send(_packed("EVAL", call.script.text, len(call.keys), *call.keys, *call.arguments), waiting)
+    def _answer_of(self, waiting: _Waiting) -> "asyncio.Future[Any]":
+        answer = self._loop.create_future()
+        waiting.answers.append(answer)
+        self._unanswered += 1
+        return answer
 
-    def _send(self, packed: bytes, waiting: _Waiting) -> "asyncio.Future[Any]":
-        if not self._written:
+    def _send(self, parts: list[Part], script: Script | None = None, shared: Shared | None = None) -> _Waiting:
+        waiting = _Waiting(self._loop.time() + self._deadline_s, parts, script, shared)
+        self._queue(waiting)
+        return waiting
+
+    def _queue(self, waiting: _Waiting) -> None:
+        """To be written at the end of this turn."""
+        if not self._unsent:
             self._loop.call_soon(self._write)
-        self._written.append(packed)
+        self._unsent.append(waiting)
         self._waiting.append(waiting)
         if self._watch is None:
             self._watch = self._loop.call_at(waiting.deadline, self._check)
-        return waiting.answer
 
     def _write(self) -> None:
         if self._transport is not None:
-            self._transport.write(b"".join(self._written))
-        self._written.clear()
+            self._transport.write(b"".join(map(self._packed, self._unsent)))
+        self._unsent.clear()
+        self._open.clear()
+
+    def _packed(self, waiting: _Waiting) -> bytes:
+        script = waiting.script
+        if script is None:
+            return waiting.packed()
+        if script.sha in self._loaded:
+            return waiting.packed("EVALSHA", script.sha)
+        self._loaded.add(script.sha)
+        return waiting.packed("EVAL", script.text)  # the store knows it from then on
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -127,10 +177,13 @@ class _Link(asyncio.Protocol):
 
     def _take(self, waiting: _Waiting, reply: Any) -> None:
         if not isinstance(reply, hiredis.ReplyError):
-            if not waiting.answer.done():
-                waiting.answer.set_result(reply)
-        elif waiting.call is not None and str(reply).startswith("NOSCRIPT"):
-            self._in_full(waiting.call, waiting)  # somebody made it forget
+            self._unanswered -= len(waiting.answers)
+            for answer, its in zip(waiting.answers, [reply] if waiting.shared is None else reply, strict=True):
+                if not answer.done():
+                    answer.set_result(its)
+        elif waiting.script is not None and str(reply).startswith("NOSCRIPT"):
+            self._loaded.discard(waiting.script.sha)  # somebody made it forget
+            self._queue(waiting)
         else:
             _log.error("the store refuses", error=str(reply))
             self._fail(waiting, "the store refuses")
@@ -169,10 +222,11 @@ class _Link(asyncio.Protocol):
             self._fail(self._waiting.popleft(), "the store does not answer")
         self._lost(self)
 
-    @staticmethod
-    def _fail(waiting: _Waiting, why: str) -> None:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(Unavailable(why))
+    def _fail(self, waiting: _Waiting, why: str) -> None:
+        self._unanswered -= len(waiting.answers)
+        for answer in waiting.answers:
+            if not answer.done():
+                answer.set_exception(Unavailable(why))
 
 
 class ScriptConnection:
@@ -207,13 +261,16 @@ class ScriptConnection:
 
     def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
         """To be awaited: integers, bytes and lists, as the script answers. Unavailable, also at once."""
-        return self.run(Call(script, keys, arguments))
+        return self._linked().call(script, Part(keys, arguments))
 
-    def run(self, call: Call) -> "asyncio.Future[Any]":
-        """As `call`, of one that was packed before."""
+    def join(self, shared: Shared, part: Part) -> "asyncio.Future[Any]":
+        """As `call`: one's own part of a call, and of its answer."""
+        return self._linked().join(shared, part)
+
+    def _linked(self) -> _Link:
         if self._link is None:
             raise Unavailable("the store does not answer")
-        return self._link.run(call)
+        return self._link
 
     async def _keep(self) -> None:
         pause_s = _FIRST_PAUSE_S

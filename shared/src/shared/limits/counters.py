@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from itertools import chain
 from typing import Any, Protocol
 
 from shared.limits.keys import EPOCH, GATEWAYS, LEASES
 from shared.limits.policies import Policy
-from shared.scripts import Argument, Call, Script
+from shared.scripts import Argument, Part, Script, Shared
 
 __all__ = [
     "DECIDE",
@@ -29,6 +30,7 @@ __all__ = [
 
 MICROSECOND = 1_000_000
 _MOST_LOST = 1000
+_MOST_TERMS = 256
 Now = Callable[[], datetime]
 """Replaces the store's clock, in tests."""
 
@@ -38,29 +40,22 @@ class Scripts(Protocol):
 
     def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "Future[Any]": ...
 
-    def run(self, call: Call) -> "Future[Any]": ...
+    def join(self, shared: Shared, part: Part) -> "Future[Any]": ...
 
 
 class Question:
-    """What is asked of the store for the same policies again and again."""
+    """What is asked of the store for the same policies again and again; `terms` are what others may have in common with them."""
 
-    __slots__ = ("_call", "_epoch", "arguments", "keys")
+    __slots__ = ("_part", "keys", "terms")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self.keys = [EPOCH, *(policy.key for policy in policies)]
-        self.arguments: list[Argument] = []
-        for p in policies:
-            self.arguments += [p.kind, p.quota, p.window_s * MICROSECOND, p.cost, int(p.shadow)]
-        self._epoch = ""
-        self._call: Call | None = None
+        self.keys = [policy.key for policy in policies]
+        each = ((p.kind, p.quota, p.window_s * MICROSECOND, p.cost, int(p.shadow)) for p in policies)
+        self.terms: tuple[Argument, ...] = (len(policies), *chain.from_iterable(each))
+        self._part = Part(self.keys, [""])
 
-    def call(self, at: Argument, epoch: str, holder: str) -> Call:
-        """The store's clock counts for an `at` of ""; without a holder it is the same call until there is another epoch."""
-        if at != "" or holder:
-            return Call(DECIDE, self.keys, [at, epoch, holder, *self.arguments])
-        if self._call is None or epoch != self._epoch:
-            self._epoch, self._call = epoch, Call(DECIDE, self.keys, ["", epoch, "", *self.arguments])
-        return self._call
+    def part(self, holder: str) -> Part:
+        return Part(self.keys, [holder]) if holder else self._part
 
 
 @dataclass(slots=True)
@@ -120,12 +115,21 @@ class Counters:
     def __init__(self, scripts: Scripts, now: Now | None = None) -> None:
         self._scripts = scripts
         self._now = now
+        self._asking: tuple[Argument, str] = "", ""
+        self._shared: dict[tuple[Argument, ...], Shared] = {}
 
     def decide(
         self, question: Question, *, epoch: str = "", holder: str = "", now: datetime | None = None
     ) -> "Future[list[int]]":
         """To be awaited, and read by `Answer.of`; an epoch of "" is any."""
-        return self._scripts.run(question.call(self._at(now), epoch, holder))
+        at = self._at(now)
+        if self._asking != (at, epoch) or len(self._shared) >= _MOST_TERMS:
+            self._asking = at, epoch
+            self._shared.clear()
+        shared = self._shared.get(question.terms)
+        if shared is None:
+            shared = self._shared[question.terms] = Shared(DECIDE, Part([EPOCH], [at, epoch, *question.terms]))
+        return self._scripts.join(shared, question.part(holder))
 
     async def lease(
         self, policies: Sequence[Policy], units: Sequence[int], keep: Sequence[int], *, epoch: str, name: str, lost_after_s: float

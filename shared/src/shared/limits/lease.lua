@@ -27,7 +27,7 @@ end
 
 local answer = {1, now}
 for _, s in ipairs(states) do
-  s.take(s.units)
+  s:take(s.units)
   if s.day then
     local record = table.concat({ARGV[3], whole(s.day), whole(s.units), s.key}, " ")
     redis.call("ZADD", KEYS[2], math.ceil((now + tonumber(ARGV[4])) / 1000), record)

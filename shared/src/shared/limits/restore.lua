@@ -14,7 +14,7 @@ for i, key in ipairs(KEYS) do
     local used = counted == of and tonumber(stored[2]) or 0
     local now_used = math.max(used, tonumber(ARGV[at + 2])) + tonumber(ARGV[at + 3])
     redis.call("HSET", key, "day", whole(of), "used", whole(now_used))
-    redis.call("PEXPIRE", key, 172800000)
+    redis.call("PEXPIRE", key, KEPT)
     added = added + now_used - used
   end
 end

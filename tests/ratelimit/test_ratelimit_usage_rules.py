@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from ratelimit_service.domain.histograms import ERROR, LONGEST_US, percentile, slot_of, value_of
 from ratelimit_service.domain.partitions import LATEST, OLDEST, Partition, Schedule, expired, wanted
-from ratelimit_service.domain.requests import NOBODY, Counted, RequestBatch, Requests, event_id
+from ratelimit_service.domain.requests import NOBODY, RequestBatch, Requests, event_id
 from ratelimit_service.domain.rollups import GRAINS, OTHER, day_units, folded, rollups
 from ratelimit_service.domain.sampling import Sampler
+from ratelimit_service.domain.sums import Sums, added_up
 from tests.ratelimit.usage_world import NOON, Asked, batch_id, batch_of, key_id, user_id
 
 # ----- latencies
@@ -71,8 +72,8 @@ def requests_of(asked: list[Asked]) -> Requests:
     return Requests(batch_id(), RequestBatch.model_validate(batch_of(asked)))
 
 
-def counted(asked: list[Asked]) -> list[Counted]:
-    return requests_of(asked).counted() if asked else []
+def counted(asked: list[Asked]) -> Sums:
+    return added_up([requests_of(asked)] if asked else [])
 
 
 def sums(rows: dict[Any, list[int]], seconds: int) -> dict[Any, list[int]]:
@@ -100,11 +101,11 @@ def test_minutes_hours_and_days_add_up_to_the_same(asked: list[Asked]) -> None:
 @given(st.lists(ASKED, min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_requests_are_counted_together_as_they_are_one_by_one(asked: list[Asked], chance: Random) -> None:
     """However a batch tells of them: callers and calls that are the same may have one row, or more."""
-    alone = [one for request in asked for one in counted([request])]
+    alone = added_up([requests_of([request]) for request in asked])
     told = batch_of(asked)
     for rows, places in (("callers", "caller"), ("calls", "call")):
         told[places] = [told[rows].index(row) if chance.random() < 0.5 else at for at, row in enumerate(told[rows])]
-    together = Requests(batch_id(), RequestBatch.model_validate(told)).counted()
+    together = added_up([Requests(batch_id(), RequestBatch.model_validate(told))])
     assert (rollups(together), day_units(together)) == (rollups(alone), day_units(alone))
 
 

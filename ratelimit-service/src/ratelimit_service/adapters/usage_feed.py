@@ -10,7 +10,7 @@ __all__ = ["UsageFeed"]
 _WORKER = "ratelimit-usage"
 _ACK_WAIT_S = 60
 """Longer than a transaction may take."""
-_REST_S = 0.25
+_REST_S = 1.0
 """What comes meanwhile is one transaction, which takes the same number of statements whatever is in it."""
 
 

@@ -27,6 +27,7 @@ __all__ = ["MOST_NAMES", "PostgresLedger"]
 MOST_NAMES: Mapping[Grain, int] = {"minute": 1000, "hour": 10_000, "day": 10_000}
 """Symbols, and indicators, that have a row of their own; the others of that time are `other`."""
 _REMEMBERED = 256
+_MOST_SEEN = 50_000
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock)")
 _LOCK_ID = int.from_bytes(b"usage")
@@ -62,28 +63,37 @@ _NAMES = {
     for grain, table in DEMAND.items()
 }
 _Names = OrderedDict[tuple[Grain, int, str], set[str]]
+_Seen = tuple[tuple[UUID, UUID], tuple[date, date]]
 
 
 class PostgresLedger:
     def __init__(self, begin: Begin) -> None:
         self._begin = begin
         self._names: _Names = OrderedDict()
+        self._seen: set[_Seen] = set()
 
     @asynccontextmanager
     async def entry(self) -> AsyncIterator["PostgresEntry"]:
         async with self._begin() as connection:
             await connection.execute(_LOCK, {"lock": _LOCK_ID})
-            yield PostgresEntry(connection, self._names)
+            entry = PostgresEntry(connection, self._names, self._seen)
+            yield entry
+        if len(self._seen) + len(entry.saw) > _MOST_SEEN:
+            self._seen.clear()
+        self._seen |= entry.saw
         while len(self._names) > _REMEMBERED:
             self._names.popitem(last=False)
 
 
 class PostgresEntry:
-    """`names` are those that have rows, as far as was seen; a name is looked for again where it is not among them."""
+    """`names` are those that have rows, as far as was seen; a name is looked for again where it is not among them. `seen` is what
+    was committed about users, `saw` what is to be."""
 
-    def __init__(self, connection: AsyncConnection, names: _Names) -> None:
+    def __init__(self, connection: AsyncConnection, names: _Names, seen: set[_Seen]) -> None:
         self._connection = connection
         self._names = names
+        self._seen = seen
+        self.saw: set[_Seen] = set()
 
     async def new(self, batches: Iterable[Batch]) -> set[UUID]:
         rows = [(one.day, one.id, len(one.requests), one.lost_events, one.lost_units) for one in batches]
@@ -109,8 +119,9 @@ class PostgresEntry:
         )
 
     async def see(self, callers: Mapping[tuple[UUID, UUID], tuple[date, date]]) -> None:
-        if callers:
-            await self._connection.execute(_SEE, _columns(caller_seen, [(*who, *days) for who, days in callers.items()]))
+        self.saw = callers.items() - self._seen
+        if self.saw:
+            await self._connection.execute(_SEE, _columns(caller_seen, [(*who, *days) for who, days in self.saw]))
 
     async def _bounded(self, grain: Grain, demand: Asked) -> Asked:
         """With new names taken, the most asked for first, while there is room for them."""

@@ -11,9 +11,10 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from ratelimit_service.domain.partitions import LATEST, OLDEST
-from ratelimit_service.domain.requests import NOBODY, Counted, RequestBatch, Requests
+from ratelimit_service.domain.requests import NOBODY, RequestBatch, Requests
 from ratelimit_service.domain.rollups import Grain, Rollup, Spent, day_units, rollups
 from ratelimit_service.domain.sampling import LogEntry, Sampler
+from ratelimit_service.domain.sums import Sums, added_up
 from shared.clock import Clock
 from shared.errors import Unavailable
 
@@ -31,7 +32,6 @@ class Batch:
     id: UUID
     day: date
     requests: Requests = field(repr=False)
-    counted: Sequence[Counted] = field(repr=False)
     lost_events: int
     lost_units: int
 
@@ -93,8 +93,7 @@ class Intake:
         first, last = now - OLDEST, now + LATEST
         if min(made_ms, *told.at) < first.timestamp() * 1000 or max(made_ms, *told.at) > last.timestamp() * 1000:
             raise UnfitBatch(f"its times are not between {first:%Y-%m-%d %H:%M} and {last:%Y-%m-%d %H:%M}")
-        requests = Requests(batch_id, told)
-        return Batch(batch_id, _day_of(made_ms // 1000), requests, requests.counted(), *told.lost)
+        return Batch(batch_id, _day_of(made_ms // 1000), Requests(batch_id, told), *told.lost)
 
     async def _write_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -126,10 +125,10 @@ class Intake:
             new = await entry.new(by_id.values())
             fresh = [batch for batch_id, batch in by_id.items() if batch_id in new]
             if fresh:
-                counted = [one for batch in fresh for one in batch.counted]
-                await entry.add(rollups(counted))
-                await entry.add_units(day_units(counted))
-                await entry.see(_seen(counted))
+                sums = added_up(batch.requests for batch in fresh)
+                await entry.add(rollups(sums))
+                await entry.add_units(day_units(sums))
+                await entry.see(_seen(sums))
                 await entry.log(self._sampler.sample([batch.requests for batch in fresh]))
         self._taken(sum(len(batch.requests) for batch in fresh))
 
@@ -144,12 +143,12 @@ def _settle(waiting: Iterable[_Waiting], error: Exception | None) -> None:
             done.set_exception(error)
 
 
-def _seen(counted: Iterable[Counted]) -> dict[tuple[UUID, UUID], tuple[date, date]]:
+def _seen(sums: Sums) -> dict[tuple[UUID, UUID], tuple[date, date]]:
     spans: dict[tuple[UUID, UUID], tuple[int, int]] = {}
-    for one in counted:
-        who = one.caller.tenant_id, one.caller.user_id
-        first, last = spans.get(who, (one.at, one.at))
-        spans[who] = min(first, one.at), max(last, one.at)
+    for at, caller, _ in sums.asked:
+        who = caller.tenant_id, caller.user_id
+        first, last = spans.get(who, (at, at))
+        spans[who] = min(first, at), max(last, at)
     return {who: (_day_of(first), _day_of(last)) for who, (first, last) in spans.items() if who[1] != NOBODY}
 
 

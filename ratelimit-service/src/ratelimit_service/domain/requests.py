@@ -5,22 +5,21 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from ratelimit_service.domain.histograms import slot_of
-
-__all__ = ["NOBODY", "Call", "CallerOf", "Counted", "Request", "RequestBatch", "Requests", "event_id"]
+__all__ = ["LONGEST_INT", "NOBODY", "Call", "CallerOf", "Request", "RequestBatch", "Requests", "event_id"]
 
 NOBODY = UUID(int=0)
 """In the place of a tenant, a user or a key that there is not."""
 _MOST = 4096
 """Requests in a batch: what twelve bits of an event's id can tell apart."""
-_INT = (1 << 31) - 1
+LONGEST_INT = (1 << 31) - 1
 
 
 def _text(longest: int) -> object:
     return StringConstraints(max_length=longest, pattern=r"^[^\x00]*$")
 
 
-_Id = UUID | Literal[""]
+# as UUIDs are written: no object is made of each, for most rows of callers are of somebody who was in the last batch as well
+_Id = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})?$")]
 _Name = Annotated[str, _text(128)]
 _Cache = Literal["hit", "miss", "bypass", "none"]
 _Kind = Literal["key", "session", "none"]
@@ -37,6 +36,11 @@ class CallerOf(NamedTuple):
     session: str
     tier: str
     subject: str
+
+    @classmethod
+    def of(cls, row: "CallerRow") -> Self:
+        tenant, user, key = (UUID(one) if one else NOBODY for one in row[:3])
+        return cls(tenant, user, key, *row[3:])
 
 
 class Call(NamedTuple):
@@ -61,17 +65,9 @@ class Request(NamedTuple):
     request_id: str
 
 
-class Counted(NamedTuple):
-    """So many requests of one caller, one call, one minute (its beginning, in Unix seconds) and one slot of latency."""
-
-    at: int
-    caller: CallerOf
-    call: Call
-    slot: int
-    requests: int
-    units: int
-    bytes_out: int
-    microseconds: int
+CallerRow = tuple[_Id, _Id, _Id, _Kind, _Name, _Name]
+CallRow = tuple[_Name, _Name, _Name, _Name, Annotated[int, Field(ge=100, le=599)], _Cache]
+"""A caller and a call, as a gateway tells of them."""
 
 
 class RequestBatch(BaseModel):
@@ -79,13 +75,13 @@ class RequestBatch(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     lost: tuple[_Count, _Count] = (0, 0)
-    callers: list[tuple[_Id, _Id, _Id, _Kind, _Name, _Name]]
-    calls: list[tuple[_Name, _Name, _Name, _Name, Annotated[int, Field(ge=100, le=599)], _Cache]]
+    callers: list[CallerRow]
+    calls: list[CallRow]
     caller: Annotated[list[_Place], Field(min_length=1, max_length=_MOST)]
     call: list[_Place]
     at: list[Annotated[int, Field(ge=0, lt=1 << 47)]]
     latency_us: list[_Count]
-    units: list[Annotated[int, Field(ge=0, le=_INT)]]
+    units: list[Annotated[int, Field(ge=0, le=LONGEST_INT)]]
     bytes_out: list[Annotated[int, Field(ge=0, lt=1 << 62)]]
     request_id: list[Annotated[str, _text(64)]]
 
@@ -104,21 +100,19 @@ class Requests:
 
     def __init__(self, batch_id: UUID, told: RequestBatch) -> None:
         self._batch_id = batch_id
-        self._told = told
-        self._callers = [CallerOf(one or NOBODY, user or NOBODY, key or NOBODY, *rest) for one, user, key, *rest in told.callers]
-        self._calls = [Call(*row) for row in told.calls]
+        self.told = told
 
     def __len__(self) -> int:
-        return len(self._told.at)
+        return len(self.told.at)
 
     def __getitem__(self, place: int) -> Request:
-        told = self._told
+        told = self.told
         return Request(
             event_id(self._batch_id, place, told.at[place]),
             told.at[place],
-            self._callers[told.caller[place]],
-            self._calls[told.call[place]],
-            min(told.latency_us[place], _INT),
+            CallerOf.of(told.callers[told.caller[place]]),
+            Call(*told.calls[told.call[place]]),
+            min(told.latency_us[place], LONGEST_INT),
             told.units[place],
             told.bytes_out[place],
             told.request_id[place],
@@ -127,28 +121,8 @@ class Requests:
     @property
     def failed(self) -> list[bool]:
         """Of each, whether it was refused or failed."""
-        of_calls = [call.status >= 400 for call in self._calls]
-        return [of_calls[call] for call in self._told.call]
-
-    def counted(self) -> list[Counted]:
-        """By minute, caller, call and slot of latency: added up by their places, which takes a tenth of doing so one by one."""
-        told = self._told
-        found: dict[tuple[int, int, int, int], list[int]] = {}
-        rows = zip(told.at, told.caller, told.call, told.latency_us, told.units, told.bytes_out, strict=True)
-        for at_ms, caller, call, latency_us, units, bytes_out in rows:
-            key = at_ms // 60_000, caller, call, slot_of(latency_us)
-            added = found.get(key)
-            if added is None:
-                found[key] = [1, units, bytes_out, min(latency_us, _INT)]
-            else:
-                added[0] += 1
-                added[1] += units
-                added[2] += bytes_out
-                added[3] += min(latency_us, _INT)
-        return [
-            Counted(minute * 60, self._callers[caller], self._calls[call], slot, *added)
-            for (minute, caller, call, slot), added in found.items()
-        ]
+        of_calls = [Call(*call).status >= 400 for call in self.told.calls]
+        return [of_calls[call] for call in self.told.call]
 
 
 def event_id(batch_id: UUID, place: int, at_ms: int) -> UUID:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from ratelimit_service.domain.requests import Counted
+from ratelimit_service.domain.sums import Sums
 
 __all__ = ["GRAINS", "OTHER", "Asked", "Demand", "Grain", "Rollup", "Spent", "Traffic", "Use", "day_units", "folded", "rollups"]
 
@@ -74,27 +74,21 @@ class Rollup:
         return Rollup(*(_merged(rows, whole) for rows in (self.use, self.traffic, self.demand)))
 
 
-def rollups(counted: Iterable[Counted]) -> dict[Grain, Rollup]:
+def rollups(sums: Sums) -> dict[Grain, Rollup]:
     minute = Rollup()
-    for one in counted:
-        _count(minute, one)
+    for (at, caller, call), (requests, units, bytes_out, microseconds) in sums.asked.items():
+        use = Use(at, caller.tenant_id, caller.user_id, caller.key_id, call.method, call.endpoint, call.status)
+        _add(minute.use, use, (requests, units, bytes_out, requests if call.cache == "hit" else 0, microseconds))
+        measures = requests, units, requests if call.status >= 400 else 0
+        known = call.status not in _NAMES_NOTHING
+        if call.indicator:
+            _add(minute.demand, Demand(at, "indicator", call.indicator if known else OTHER), measures)
+        if call.symbol:
+            _add(minute.demand, Demand(at, "symbol", call.symbol if known else OTHER), measures)
+    for (at, tier, call, slot), measured in sums.answered.items():
+        _add(minute.traffic, Traffic(at, call.method, call.endpoint, call.status, call.cache, tier, slot), measured)
     hour = minute.coarser(GRAINS["hour"])
     return {"minute": minute, "hour": hour, "day": hour.coarser(GRAINS["day"])}
-
-
-def _count(minute: Rollup, one: Counted) -> None:
-    at, caller, call = one.at, one.caller, one.call
-    hits = one.requests if call.cache == "hit" else 0
-    use = Use(at, caller.tenant_id, caller.user_id, caller.key_id, call.method, call.endpoint, call.status)
-    _add(minute.use, use, (one.requests, one.units, one.bytes_out, hits, one.microseconds))
-    traffic = Traffic(at, call.method, call.endpoint, call.status, call.cache, caller.tier, one.slot)
-    _add(minute.traffic, traffic, (one.requests, one.units, one.bytes_out, one.microseconds))
-    known = call.status not in _NAMES_NOTHING
-    measures = one.requests, one.units, one.requests if call.status >= 400 else 0
-    if call.indicator:
-        _add(minute.demand, Demand(at, "indicator", call.indicator if known else OTHER), measures)
-    if call.symbol:
-        _add(minute.demand, Demand(at, "symbol", call.symbol if known else OTHER), measures)
 
 
 def folded(demand: Asked, is_named: Callable[[Demand], bool]) -> Asked:
@@ -109,15 +103,15 @@ class Spent(NamedTuple):
     tier: str
 
 
-def day_units(counted: Iterable[Counted]) -> dict[tuple[int, str], Spent]:
+def day_units(sums: Sums) -> dict[tuple[int, str], Spent]:
     """What each subject has spent of its day's quota, by day (its beginning, in Unix seconds) and subject; what cost nothing is
     not there."""
     spent: dict[tuple[int, str], Spent] = {}
-    for one in counted:
-        if one.units:
-            key = one.at - one.at % GRAINS["day"], one.caller.subject
+    for (at, caller, _), (_, units, *_) in sums.asked.items():
+        if units:
+            key = at - at % GRAINS["day"], caller.subject
             before = spent[key].units if key in spent else 0
-            spent[key] = Spent(before + one.units, one.caller.tier)
+            spent[key] = Spent(before + units, caller.tier)
     return spent
 
 

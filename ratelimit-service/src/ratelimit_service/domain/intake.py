@@ -64,7 +64,7 @@ _Waiting = tuple[Batch, "asyncio.Future[None]"]
 
 
 class Intake:
-    """Batches that come while others are being written are written together, in the next transaction."""
+    """Batches that come together, or while others are being written, are one transaction."""
 
     def __init__(self, ledger: Ledger, sampler: Sampler, clock: Clock, *, taken: Callable[[int], None]) -> None:
         self._ledger = ledger
@@ -81,6 +81,7 @@ class Intake:
         self._waiting.append((batch, done))
         async with self._writing:
             if not done.done():
+                await asyncio.sleep(0)  # for those that come in the same turn
                 await self._write_waiting()
         await done
 

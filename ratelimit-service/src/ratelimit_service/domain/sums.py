@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ratelimit_service.domain.histograms import slot_of
-from ratelimit_service.domain.requests import LONGEST_INT, Call, CallerOf, Requests
+from ratelimit_service.domain.requests import LONGEST_INT, Call, CallerOf, Requests, caller_of
 
 __all__ = ["Answered", "Asking", "Sums", "added_up"]
 
@@ -50,7 +50,7 @@ def added_up(batches: Iterable[Requests]) -> Sums:
             microseconds = min(latency_us, LONGEST_INT)
             _add(asked, (minute, caller, call), units, bytes_out, microseconds)
             _add(answered, (minute, tier, call, slot_of(latency_us)), units, bytes_out, microseconds)
-    who, what = [CallerOf.of(row) for row in callers], [Call(*row) for row in calls]
+    who, what = [caller_of(row) for row in callers], [Call(*row) for row in calls]
     tier_names = list(tiers)
     return Sums(
         {Asking(minute * 60, who[caller], what[call]): sums for (minute, caller, call), sums in asked.items()},

@@ -234,6 +234,21 @@ async def test_partitions_are_made_ahead_and_dropped_when_they_are_old_by_a_role
     await admin.close()
 
 
+async def test_partitions_are_waited_for_while_the_schema_is_being_made(postgres_url: str) -> None:
+    """What takes events begins with them, and would never begin if this were an end."""
+    connection = await asyncpg.connect(postgres_url)
+    async with PostgresDatabase(postgres_url, service="test", pool_size=1, within_s=20, away="away") as database:
+        partitions = PostgresPartitions(database.connection, KEPT)
+        with pytest.raises(Unavailable):
+            await partitions.keep(NOON.date())
+        await connection.execute("CREATE SCHEMA ratelimit")
+        with pytest.raises(Unavailable):
+            await partitions.keep(NOON.date())
+        await asyncio.to_thread(migrate, postgres_url)
+        await partitions.keep(NOON.date())
+    await connection.close()
+
+
 async def test_several_that_look_after_partitions_at_once_are_not_in_each_others_way(database_url: str) -> None:
     async with usage_store(database_url) as store:
         others = [PostgresPartitions(store.database.connection, KEPT) for _ in range(3)]

@@ -100,6 +100,27 @@ async def test_every_counter_expires(limiter: Limiter, redis: Redis) -> None:
     assert [await redis.pttl(policy.key) > 0 for policy in policies] == [True, True]
 
 
+async def test_a_days_counter_is_kept_for_two_days_from_its_last_use_whatever_the_clock_does(
+    limiter: Limiter, redis: Redis
+) -> None:
+    two_days, policy = 2 * 86_400_000, day(9)
+    for at in (NOON, NOON + timedelta(hours=11), NOON - timedelta(days=3), NOON - timedelta(days=3)):
+        await limiter.decide([policy], at)
+        assert await redis.pttl(policy.key) > two_days
+        passed = 11 * 3_600_000 if at >= NOON else two_days  # until the next use
+        await redis.pexpire(policy.key, await redis.pttl(policy.key) - passed)
+
+
+async def test_decisions_of_one_turn_are_made_in_turn_and_each_of_its_own_policies(limiter: Limiter) -> None:
+    """Those over the same policies are one call; whose counters they are is each one's own."""
+    name = subject()
+    mine, other, dear = day(3), day(3, name=name), day(3, name=name, cost=2)
+    asked = [[mine], [other], [mine], [dear], [mine], [mine], [burst(1), mine]]
+    found = await asyncio.gather(*(limiter.decide(policies, NOON) for policies in asked))
+    assert [one.admitted for one in found] == [True, True, True, True, True, False, False]
+    assert [one.outcomes[-1].remaining for one in found] == [2, 2, 1, 0, 0, 0, 0]
+
+
 @given(
     quota=st.integers(1, 20),
     window_s=st.integers(1, 10),

@@ -485,6 +485,9 @@ class Later:
         self.timers.append(timer)
         return SimpleNamespace(cancel=lambda: self.timers.remove(timer) if timer in self.timers else None)
 
+    def call_soon(self, call: Callable[..., None]) -> None:
+        self.call_later(0, call)
+
     def pass_(self, seconds: float) -> None:
         self.now += seconds
         for timer in [timer for timer in self.timers if timer[0] <= self.now]:
@@ -545,9 +548,35 @@ def test_a_connection_has_one_timer_and_leaves_none(connected: tuple[StrictProto
     protocol, loop, _wire = connected
     for _ in range(100):
         protocol.data_received(get("/at-once"))
+        loop.pass_(0)
     assert len(loop.timers) == 1
     protocol.connection_lost(ConnectionResetError())
     assert not loop.timers
+
+
+def test_an_answer_that_waits_for_the_end_of_the_turn_is_sent_before_its_connection_closes(
+    connected: tuple[StrictProtocol, Later, Wire],
+) -> None:
+    protocol, loop, wire = connected
+    protocol.data_received(get("/at-once"))
+    assert not wire.written
+    protocol.shutdown()
+    assert wire.written[0].startswith(b"HTTP/1.1 200 ")
+    loop.pass_(1)
+    assert wire.closed
+
+
+def test_an_answer_that_waits_is_sent_to_a_client_that_says_no_more(connected: tuple[StrictProtocol, Later, Wire]) -> None:
+    protocol, _loop, wire = connected
+    protocol.data_received(get("/at-once"))
+    protocol.eof_received()
+    assert wire.written[0].startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_that_waits_is_sent_before_the_refusal_of_what_follows(connected: tuple[StrictProtocol, Later, Wire]) -> None:
+    protocol, _loop, wire = connected
+    protocol.data_received(get("/at-once") + b"nonsense\r\n\r\n")
+    assert [written[:12] for written in wire.written] == [b"HTTP/1.1 200", b"HTTP/1.1 400", b""]
 
 
 def test_a_connection_that_says_nothing_is_given_up_on(connected: tuple[StrictProtocol, Later, Wire]) -> None:

@@ -42,6 +42,10 @@ class AtOnce(NamedTuple):
     lines: bytes
     body: bytes
 
+    def as_last(self) -> "AtOnce":
+        """It says that the connection ends with it."""
+        return self._replace(lines=self.lines + b"connection: close\r\n")
+
 
 Soon = Coroutine[Any, Any, AtOnce | None]
 """An answer that somebody else is asked about first, or None once it has been sent in messages. It must not raise."""

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from shared.health import Readiness
 from shared.logging import configure_logging, get_logger
+from shared.outbox import Outbox
 from shared.settings import ServiceSettings
 from shared.strict_protocol import StrictProtocol
 
@@ -53,6 +54,10 @@ class _State(ServerState):
     """What all connections of a server know."""
 
     stopping = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox()
 
 
 class _Server(uvicorn.Server):

@@ -14,6 +14,7 @@ from shared.framing import Fault, fault_of
 from shared.heads import Head, Heads
 from shared.kept_protocol import KeptProtocol
 from shared.logging import get_logger
+from shared.outbox import Outbox
 from shared.promise import Promise
 from shared.refusals import refusal
 
@@ -70,6 +71,7 @@ class StrictProtocol(KeptProtocol):
         state = getattr(config.app, "state", None)
         self._at_once: AnswerAtOnce | None = getattr(state, "at_once", None)
         self._heads: Heads | None = getattr(state, "heads", None)
+        self._outbox: Outbox = getattr(self.server_state, "outbox", None) or Outbox()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -132,6 +134,7 @@ class StrictProtocol(KeptProtocol):
 
     def on_message_begin(self) -> None:
         """Without uvicorn's part of it, a scope, which only what goes the way of ASGI has."""
+        self._outbox.send(self.transport)
         self.url = b""
         self.headers = []
         self._header_bytes = 0
@@ -212,9 +215,9 @@ class StrictProtocol(KeptProtocol):
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()
-        self._put(answer if cycle.keep_alive else _last(answer))
+        self._put(answer if cycle.keep_alive else answer.as_last())
         if not cycle.keep_alive:
-            self.transport.close()
+            self._close()
         cycle.on_response()
         return True
 
@@ -224,6 +227,7 @@ class StrictProtocol(KeptProtocol):
 
     def shutdown(self) -> None:
         """At the end of the process. Where the first request is still to come, or has come in part, it is waited for."""
+        self._outbox.send(self.transport)
         newest: Any = self.cycle  # as above
         if newest is None or self._in_header:
             self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
@@ -306,8 +310,8 @@ class StrictProtocol(KeptProtocol):
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._write(_last(answer))
-            self.transport.close()
+            self._write(answer.as_last())
+            self._close()
 
     def _write(self, answer: AtOnce) -> None:
         self._put(answer)
@@ -321,7 +325,14 @@ class StrictProtocol(KeptProtocol):
             self._default_headers = state.default_headers
             self._default_lines = lines_of(state.default_headers)
         head = b"%b%b%b\r\n" % (STATUS_LINE[answer.status], self._default_lines, answer.lines)
-        self.transport.writelines((head, answer.body))
+        self._outbox.put(self.loop, self.transport, (head, answer.body))
+
+    def _close(self) -> None:
+        self._outbox.send(self.transport)
+        self.transport.close()
+
+    def eof_received(self) -> None:
+        self._outbox.send(self.transport)  # it closes
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
         self._refuse(400, "malformed", "this is not well-formed HTTP/1.1")
@@ -353,6 +364,7 @@ class StrictProtocol(KeptProtocol):
         self._count_refusal(why)
         self._in_header = False
         self._stop_header_timer()
+        self._outbox.send(self.transport)
         if self._is_out_of_turn():
             self.transport.close()
             return
@@ -383,8 +395,3 @@ class StrictProtocol(KeptProtocol):
         request_id = sane_request_id(dict(headers).get(b"x-request-id"))
         _log.info("refused", status=status, detail=detail, request_id=request_id)
         return refusal(status, detail, target, request_id, self.server_state.default_headers, slug)
-
-
-def _last(answer: AtOnce) -> AtOnce:
-    """It says that the connection ends with it."""
-    return answer._replace(lines=answer.lines + b"connection: close\r\n")

@@ -43,7 +43,5 @@ class Outbox:
         self._send_all()
 
     def _send_all(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for transport, pieces in waiting.items():
-            if not transport.is_closing():
-                transport.writelines(pieces)
+        for transport in tuple(self._waiting):
+            self.send(transport)

@@ -87,9 +87,10 @@ async def answered(_request: Request) -> Response:
         ("GET", "/api/v1/usage", b""),
         ("GET", "/api/v1/indicators/sma?explain=true", b""),
         ("POST", "/api/v1/indicators/sma", b"{}"),
+        ("POST", "/api/v1/indicators/sma", b"x" * 400_000),
         ("POST", "/api/v1/auth/login", b"{}"),
     ],
-    ids=["read", "account", "explained", "computed", "open"],
+    ids=["read", "account", "explained", "computed", "computed of much", "open"],
 )
 async def test_what_nobody_waits_for_is_taken_from_its_service(
     app: FastAPI, url: httpx.URL, origin: Origin, method: str, path: str, body: bytes

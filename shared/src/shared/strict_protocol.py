@@ -199,7 +199,10 @@ class StrictProtocol(KeptProtocol):
 
     def call_when_gone(self, gone: Callable[[], None] | None) -> bool:
         self._gone = gone
-        return not (self._refused or self.transport.is_closing())
+        is_there = not (self._refused or self.transport.is_closing())
+        if gone is not None and is_there and not self.pipeline:
+            self.flow.resume_reading()  # the last of a long body has stopped it, and who goes would not be noticed
+        return is_there
 
     def _tell_gone(self) -> None:
         gone, self._gone = self._gone, None

@@ -275,9 +275,14 @@ async def test_errors_and_untagged_answers_are_not_kept(gateway: httpx.AsyncClie
     async def fail(_request: Request) -> Response:
         return JSONResponse({}, 404, headers={"Surrogate-Key": f"bars:{market.symbol}@v1"})
 
-    for given in (fail, None):
+    async def tagged_with_more(_request: Request) -> Response:
+        answer = JSONResponse({}, headers={"Surrogate-Key": "more"})
+        answer.headers.append("Surrogate-Key", f"bars:{market.symbol}@v1")
+        return answer
+
+    for number, given in enumerate((fail, tagged_with_more, None)):
         origin.answer = given
-        path = f"/api/v1/bars/{market.symbol}?failing={given is fail}"
+        path = f"/api/v1/bars/{market.symbol}?number={number}"
         assert [(await gateway.get(path, headers=headers)).headers["x-cache"] for _ in range(2)] == ["MISS", "MISS"]
 
 

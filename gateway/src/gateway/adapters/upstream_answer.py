@@ -45,7 +45,7 @@ class UpstreamAnswer:
         self.headers = _for_the_client(answer.fields)
         if self.status in BODILESS:  # a server would wait for what it is told of
             self.headers = [field for field in self.headers if field[0] != b"content-length"]
-        self._values = dict(self.headers)
+        self._values = dict(reversed(self.headers))
         self.broken = False
 
     def release(self) -> None:
@@ -53,7 +53,7 @@ class UpstreamAnswer:
         self._answer.release()
 
     def header(self, name: bytes) -> bytes | None:
-        """The last of that name."""
+        """The first of that name."""
         return self._values.get(name)
 
     def at_hand(self) -> bytes | None:

@@ -47,6 +47,8 @@ class PlainExchange(Exchange):
         return Attending(self, self._turn.call_when_gone)
 
     def _put(self, answer: AtOnce) -> bool:
+        if self._messages is not None:
+            return False
         self.answer = answer
         return True
 

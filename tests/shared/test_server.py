@@ -470,12 +470,42 @@ async def test_a_client_that_does_not_read_is_not_answered_without_end(at_once: 
     writer.transport.abort()
 
 
+class Coming:
+    """A task that ends when it is told to."""
+
+    answer: AtOnce
+    then: Callable[["Coming"], None]
+
+    def add_done_callback(self, then: Callable[["Coming"], None]) -> None:
+        self.then = then
+
+    def end(self, answer: AtOnce) -> None:
+        self.answer = answer
+        self.then(self)
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> AtOnce:
+        return self.answer
+
+
 class Later:
-    """A loop whose time passes when it is told to."""
+    """A loop whose time passes when it is told to; `coming` is the last task of it."""
+
+    coming: Coming
 
     def __init__(self) -> None:
         self.now = 0.0
         self.timers: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+
+    def create_task(self, soon: Soon) -> Coming:
+        soon.close()
+        self.coming = Coming()
+        return self.coming
 
     def time(self) -> float:
         return self.now
@@ -539,6 +569,19 @@ def test_a_connection_is_kept_for_as_long_as_it_is_used(connected: tuple[StrictP
         assert not wire.closed
     assert len(wire.written) == 10
     loop.pass_(24.9)
+    assert not wire.closed
+    loop.pass_(0.1)
+    assert wire.closed
+
+
+def test_a_connection_is_kept_from_its_last_answer_on(connected: tuple[StrictProtocol, Later, Wire]) -> None:
+    protocol, loop, wire = connected
+    protocol.data_received(get("/at-once"))
+    protocol.data_received(get("/soon"))
+    loop.pass_(60)
+    loop.coming.end(AtOnce(200, b"content-length: 0\r\n", b""))
+    loop.pass_(15)
+    loop.pass_(59.9)
     assert not wire.closed
     loop.pass_(0.1)
     assert wire.closed

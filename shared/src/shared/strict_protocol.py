@@ -308,6 +308,7 @@ class StrictProtocol(KeptProtocol):
             if not promise.was_sent:
                 self.transport.close()
         elif promise.keep_alive and not self.stopping:
+            self._active_at = self.loop.time()
             self._write(answer)
             self.flow.resume_reading()
             if self.pipeline:

@@ -1,4 +1,4 @@
-"""Messages that are ready in one turn of the event loop, sent one after the other at its end.
+"""Answers that are ready in one turn of the event loop, sent one after the other at its end.
 
 Each write wakes whoever reads it. One who runs on the same processor is let in right then, and the next request finds the caches
 full of his (docs/adr/0027).
@@ -10,11 +10,11 @@ from collections.abc import Iterable
 __all__ = ["Outbox"]
 
 MOST = 16
-"""Messages that wait for the end of a turn; beyond, the first would wait for more than is gained."""
+"""Answers that wait for the end of a turn; beyond, the first would wait for more than is gained."""
 
 
 class Outbox:
-    """Of one server, or client. Before anything else is written to a transport, or it is closed, `send` what waits for it."""
+    """Of one server. What waits is sent before anything else is written to its transport, or it is closed: by `send`."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most

@@ -12,7 +12,6 @@ from gateway.adapters.http1.pool import NotReached, Pool
 from gateway.adapters.http1.requests import Origin
 from gateway.adapters.http1.upload import Upload, in_pieces
 from gateway.domain.shedding import Share
-from shared.outbox import Outbox
 
 __all__ = ["NoAnswer", "NotReached", "Outgoing", "UpstreamClient"]
 
@@ -46,8 +45,7 @@ class UpstreamClient:
     """`connections` at most to each of `urls`; whoever finds them all in use waits, within its own deadline."""
 
     def __init__(self, urls: Iterable[str], *, connections: int, connect_s: float) -> None:
-        outbox = Outbox()
-        self._pools = {url: Pool(Origin.of(url), most=connections, connect_s=connect_s, outbox=outbox) for url in urls}
+        self._pools = {url: Pool(Origin.of(url), most=connections, connect_s=connect_s) for url in urls}
 
     async def __aenter__(self) -> Self:
         return self

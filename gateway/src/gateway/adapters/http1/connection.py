@@ -6,7 +6,6 @@ from typing import Protocol
 from gateway.adapters.http1.answer import Answer, Failure
 from gateway.adapters.http1.reading import AnswerReader, Malformed
 from gateway.adapters.http1.timers import LazyTimer
-from shared.outbox import Outbox
 
 __all__ = ["Connection", "Keeper"]
 
@@ -31,13 +30,12 @@ class Keeper(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """`was_used`: it has been asked before. What is all of a request goes out by the outbox."""
+    """`was_used`: it has been asked before."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, keeper: Keeper, outbox: Outbox) -> None:
+    def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
-        self._outbox = outbox
         self._loop = asyncio.get_running_loop()
         self._timer = LazyTimer(self._loop, self._time_is_over)
         self._reader = AnswerReader()
@@ -67,10 +65,7 @@ class Connection(asyncio.Protocol):
         self._is_sending = not is_all
         self._reader.expect(answer, is_head=method == "HEAD")
         self._timer.set(self._loop.time() + wait_s)
-        if is_all:
-            self._outbox.put(self._loop, self._transport, (first,))
-        else:
-            self._transport.write(first)
+        self._transport.write(first)
         return answer
 
     async def send(self, more: bytes) -> None:

@@ -9,7 +9,6 @@ from aiohappyeyeballs import start_connection
 
 from gateway.adapters.http1.connection import Connection
 from gateway.adapters.http1.requests import Origin
-from shared.outbox import Outbox
 
 __all__ = ["NotReached", "Pool"]
 
@@ -25,9 +24,8 @@ class Pool:
     """`connect_s` is how long opening one may take, with TLS where the origin says so: by the system's authorities, or those that
     SSL_CERT_FILE names."""
 
-    def __init__(self, origin: Origin, *, most: int, connect_s: float, outbox: Outbox) -> None:
+    def __init__(self, origin: Origin, *, most: int, connect_s: float) -> None:
         self.origin = origin
-        self._outbox = outbox
         self._most = most
         self._connect_s = connect_s
         self._tls = ssl.create_default_context() if origin.is_tls else None
@@ -99,7 +97,7 @@ class Pool:
                 opened = await start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS_S)
                 name = origin.host if self._tls is not None else None
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self, self._outbox), sock=opened, ssl=self._tls, server_hostname=name
+                    lambda: Connection(self), sock=opened, ssl=self._tls, server_hostname=name
                 )
         except (OSError, RuntimeError, TimeoutError) as error:  # uvloop knows a closed socket by a RuntimeError
             raise NotReached("refused") from error

@@ -14,6 +14,7 @@ from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.postgres import open_engine
+from shared.tasks import end_task
 from tests.auth.auth_store import audit_event, keeper_of
 from tests.support.poll import until
 
@@ -101,8 +102,7 @@ async def test_a_relay_that_cannot_publish_keeps_trying(alone: PostgresDatabase)
     publisher.fails_at = None
     await until(lambda: published(3))
     assert publisher.published == ids
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await end_task(running)
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), ValueError("a mistake of ours")], ids=lambda error: type(error).__name__)
@@ -125,8 +125,7 @@ async def test_a_relay_whose_round_failed_is_not_well_until_one_succeeds(alone: 
     publisher.fails_at = None
     await until(lambda: is_well(True))
     assert publisher.published == ids
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await end_task(running)
 
 
 async def test_a_relay_logs_an_unexpected_error_with_its_traceback_and_waits_longer_each_time(alone: PostgresDatabase) -> None:
@@ -144,8 +143,7 @@ async def test_a_relay_logs_an_unexpected_error_with_its_traceback_and_waits_lon
         await until(failed_thrice)
     assert loop.time() - started >= 0.05 + 0.1
     assert {(log["event"], log["log_level"], log["exc_info"]) for log in logs} == {("facts are not relayed", "error", True)}
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await end_task(running)
 
 
 async def record_and_fail(database: PostgresDatabase) -> None:

@@ -30,6 +30,7 @@ from shared.subjects import (
     USAGE_STREAM,
     USAGE_SUBJECT,
 )
+from shared.tasks import end_task
 from tests.gateway.conftest import Market, Origin, settings_for
 from tests.support.asgi import running
 from tests.support.poll import until
@@ -206,8 +207,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 async def sending(events: RequestEvents) -> AsyncIterator[None]:
     task = asyncio.create_task(events.run())
     yield
-    task.cancel()
-    await asyncio.wait({task})
+    await end_task(task)
 
 
 async def test_a_full_batch_goes_at_once_and_the_rest_in_its_time(server: Nats) -> None:

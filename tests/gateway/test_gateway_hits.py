@@ -108,7 +108,7 @@ def without_times(told: dict[str, str]) -> dict[str, str]:
 
 
 async def test_who_has_no_lease_is_answered_and_refused_as_by_the_long_way(served: Served, origin: Origin) -> None:
-    other, _ = origin.new_person("many")
+    other, _ = origin.new_person("wide")
     await served.kept(other)
     headers, _ = origin.new_person("many")
     told: dict[tuple[int, bool], httpx.Response] = {}

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit
 
 import httpx
@@ -275,15 +275,23 @@ async def test_errors_and_untagged_answers_are_not_kept(gateway: httpx.AsyncClie
     async def fail(_request: Request) -> Response:
         return JSONResponse({}, 404, headers={"Surrogate-Key": f"bars:{market.symbol}@v1"})
 
-    async def tagged_with_more(_request: Request) -> Response:
-        answer = JSONResponse({}, headers={"Surrogate-Key": "more"})
-        answer.headers.append("Surrogate-Key", f"bars:{market.symbol}@v1")
+    def tagged(*tags: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(_request: Request) -> Response:
+            answer = JSONResponse({})
+            for tag in tags:
+                answer.headers.append("Surrogate-Key", tag)
+            return answer
+
         return answer
 
-    for number, given in enumerate((fail, tagged_with_more, None)):
+    newest = f"bars:{market.symbol}@v1"
+    for number, given in enumerate((fail, tagged("more", newest), tagged(newest, "more"), None)):
         origin.answer = given
         path = f"/api/v1/bars/{market.symbol}?number={number}"
         assert [(await gateway.get(path, headers=headers)).headers["x-cache"] for _ in range(2)] == ["MISS", "MISS"]
+    origin.answer = tagged(newest, newest)
+    path = f"/api/v1/bars/{market.symbol}?twice=1"
+    assert [(await gateway.get(path, headers=headers)).headers["x-cache"] for _ in range(2)] == ["MISS", "HIT"]
 
 
 async def test_a_revocation_is_heard_at_once(gateway: httpx.AsyncClient, origin: Origin, bus: EventBus) -> None:

@@ -7,7 +7,7 @@ from gateway.domain.caching import LONGEST, SURROGATE_KEY, Tags, tags_in
 from shared.at_once import Fields, lines_of
 from shared.conditional import etag_matches
 
-__all__ = ["CommonFields", "Given", "ReadyAnswer", "client_has", "is_keepable", "of_304", "told", "value_of"]
+__all__ = ["CommonFields", "Given", "ReadyAnswer", "client_has", "is_keepable", "of_304", "told"]
 
 _NOT_OF_304 = frozenset({b"content-length", b"content-type"})
 """RFC 9110, section 15.4.5: what a 200 would say is said, but for what describes a body that is not there."""
@@ -66,8 +66,8 @@ class ReadyAnswer:
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, common: CommonFields) -> None:
         fields = common.complete(told(headers))
-        self.tags: Tags = tags_in(value_of(headers, SURROGATE_KEY)) or ()
-        self.etag = value_of(headers, b"etag")
+        self.tags: Tags = _tags_of(headers) or ()
+        self.etag = next((value for name, value in headers if name == b"etag"), None)
         self._whole = Given(200, fields, body)
         self._not_modified = Given(304, of_304(fields), b"")
         self.size = len(body) + 3 * len(self._whole.lines)
@@ -79,8 +79,13 @@ class ReadyAnswer:
 def is_keepable(upstream: UpstreamAnswer) -> bool:
     """A 200 that its service has wholly tagged, and that is not too long."""
     length = upstream.header(b"content-length")
-    is_tagged = upstream.status == 200 and tags_in(upstream.header(SURROGATE_KEY)) is not None
+    is_tagged = upstream.status == 200 and _tags_of(upstream.headers) is not None
     return is_tagged and length is not None and int(length) <= LONGEST
+
+
+def _tags_of(headers: Iterable[tuple[bytes, bytes]]) -> Tags | None:
+    """Of all fields of that name together (RFC 9110, section 5.3)."""
+    return tags_in(b" ".join([value for name, value in headers if name == SURROGATE_KEY]))
 
 
 def of_304(fields: Fields) -> Fields:
@@ -97,7 +102,3 @@ def client_has(etag: bytes | None, if_none_match: bytes | None) -> bool:
 def told(headers: Iterable[tuple[bytes, bytes]]) -> Fields:
     """What of a service's headers is for the client."""
     return [(name, value) for name, value in headers if name not in _DROPPED]
-
-
-def value_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    return next((value for key, value in headers if key == name), None)

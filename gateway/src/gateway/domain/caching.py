@@ -64,16 +64,13 @@ class Views:
         return known[1]
 
 
-def tags_in(surrogate_key: bytes | None) -> Tags | None:
-    """Of `bars:<SYMBOL>@<version> …`; None when it names anything else, or nothing."""
-    if surrogate_key is None:
-        return None
+def tags_in(surrogate_key: bytes) -> Tags | None:
+    """Of `bars:<SYMBOL>@<version> …`; None when it names anything else, nothing, or two versions of one symbol."""
     tags: dict[str, str] = {}
     for tag in surrogate_key.decode("latin-1").split():
         symbol, at, version = tag.removeprefix(_PREFIX).rpartition("@")
-        if not (tag.startswith(_PREFIX) and at and symbol):
+        if not (tag.startswith(_PREFIX) and at and symbol) or tags.setdefault(symbol, version) != version:
             return None
-        tags[symbol] = version
     return tuple(tags.items()) or None
 
 

@@ -16,6 +16,8 @@ from uvicorn.server import ServerState
 from shared.at_once import AtOnce, Peer, Soon, Turn
 from shared.heads import LONGEST, Head, Heads
 from shared.strict_protocol import StrictProtocol
+from shared.tasks import end_task
+from tests.support.poll import until
 
 HEAD = Head(b"/", {})
 
@@ -31,43 +33,58 @@ def test_what_comes_once_is_not_kept_and_what_comes_again_is() -> None:
     heads = Heads()
     heads.keep(b"once", HEAD)
     kept(heads, b"again")
-    assert heads.find(b"once", 0) is None
-    assert heads.find(b"again", 0) is HEAD
+    assert heads.find(b"once") is None
+    assert heads.find(b"again") is HEAD
 
 
 def test_what_does_not_come_again_is_forgotten_and_what_does_is_not() -> None:
-    heads = Heads(kept_s=10)
-    heads.find(b"", 100)
+    heads = Heads()
     kept(heads, b"polled", b"left")
-    for now in range(101, 160):
-        assert heads.find(b"polled", now) is HEAD
-    assert heads.find(b"left", 160) is None
+    for _ in range(5):
+        heads.turn()
+        assert heads.find(b"polled") is HEAD
+    assert heads.find(b"left") is None
 
 
-def test_after_a_pause_nothing_is_left() -> None:
-    heads = Heads(kept_s=10)
-    heads.find(b"", 100)
+def test_what_came_once_long_ago_has_not_come() -> None:
+    heads = Heads()
+    heads.keep(b"seldom", HEAD)
+    heads.turn()
+    heads.keep(b"seldom", HEAD)
+    assert heads.find(b"seldom") is None
+
+
+async def test_nothing_is_left_in_a_server_that_nobody_asks() -> None:
+    heads = Heads()
     kept(heads, b"polled")
-    assert heads.find(b"polled", 121) is None
+    assert len(heads) == 1
+    keeping = asyncio.create_task(heads.keep_young(0.01))
+
+    async def is_empty() -> bool:
+        return len(heads) == 0
+
+    await until(is_empty)
+    await end_task(keeping)
 
 
 def test_there_are_never_more_than_the_bounds_allow() -> None:
     heads = Heads(most=8)
     kept(heads, *(b"%d" % number for number in range(100)))
-    assert heads.find(b"99", 0) is HEAD
-    assert sum(heads.find(b"%d" % number, 0) is not None for number in range(100)) <= 16
+    assert len(heads) <= 16
+    assert heads.find(b"99") is HEAD
+    assert sum(heads.find(b"%d" % number) is not None for number in range(100)) <= 16
     heads = Heads()
     kept(heads, b"x" * LONGEST, b"y" * (LONGEST + 1))
-    assert (heads.find(b"x" * LONGEST, 0), heads.find(b"y" * (LONGEST + 1), 0)) == (HEAD, None)
+    assert (heads.find(b"x" * LONGEST), heads.find(b"y" * (LONGEST + 1))) == (HEAD, None)
 
 
 def test_what_is_no_longer_answered_or_was_understood_otherwise_is_forgotten() -> None:
     heads = Heads()
     kept(heads, b"one", b"other")
     heads.forget(b"one")
-    assert (heads.find(b"one", 0), heads.find(b"other", 0)) == (None, HEAD)
+    assert (heads.find(b"one"), heads.find(b"other")) == (None, HEAD)
     heads.clear()
-    assert heads.find(b"other", 0) is None
+    assert heads.find(b"other") is None
 
 
 class App:

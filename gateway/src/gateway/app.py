@@ -87,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ledger = Ledger(record, log_hits=settings.log_hits)
     targets = Targets(route_file.table)
     misses = Misses(reading, shell.telemetry, ledger)
+    heads = Heads()
     hits = Hits(targets, callers, admission, reading, misses, common, settings.trusted_proxies, record, shell.clock)
     edge = Middleware(
         Edge,
@@ -125,8 +126,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 follow_counters(bus, limiter.forget)
                 await requests.declare()
                 await keys.refresh()
-                looking = route_file.keep_looking(settings.routes_look_s)
-                works = (admission.slots.keep(), callers.keep_fresh(), keys.run(), origins.run(), requests.run(), looking)
+                works = (
+                    admission.slots.keep(),
+                    callers.keep_fresh(),
+                    heads.keep_young(),
+                    keys.run(),
+                    origins.run(),
+                    requests.run(),
+                    route_file.keep_looking(settings.routes_look_s),
+                )
                 tasks = [asyncio.create_task(work) for work in works]
                 for task in tasks:
                     task.add_done_callback(log_failure)
@@ -139,8 +147,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = edge_app(shell, lifespan=lifespan, routers=[pages.router], checks=checks, edge=edge)
     pages.mount_assets(app)
     if not shell.telemetry.exports and not settings.log_hits:  # a span or a line for each takes the long way
-        app.state.at_once, app.state.heads = hits.answer, Heads()
-        route_file.table.when_taken(app.state.heads.clear)
+        app.state.at_once, app.state.heads = hits.answer, heads
+        route_file.table.when_taken(heads.clear)
     return app
 
 

@@ -4,6 +4,7 @@ What a head says follows from its bytes alone, so nothing that is kept here can 
 what, is decided anew each time it comes (docs/adr/0027).
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,24 +31,22 @@ class Head:
 
 
 class Heads:
-    """Those of all connections of a server that have come twice within `kept_s`: one that differs each time leaves a number.
+    """Those of all connections of a server that have come twice within `KEPT_S`: one that differs each time leaves a number.
 
-    In two halves of at most `most` each: what the older one has is looked for once more before it goes. One that does not come
-    again is gone after `kept_s` to twice as long, if others come. They hold credentials, as the gateway's `Callers` do, as long.
+    In two halves of at most `most` each: what the older one has is looked for once more before it goes. With `keep_young`, one
+    that does not come again is gone after once to twice that time. They hold credentials, as the gateway's `Callers` do, as long.
     """
 
-    def __init__(self, most: int = MOST, kept_s: float = KEPT_S) -> None:
+    def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._kept_s = kept_s
         self._newer: dict[bytes, Head] = {}
         self._older: dict[bytes, Head] = {}
         self._came: set[int] = set()
-        self._since = 0.0
 
-    def find(self, received: bytes, now: float) -> Head | None:
-        """`now` is of a clock that only goes forward, in seconds."""
-        if now - self._since > self._kept_s:
-            self._turn(now)
+    def __len__(self) -> int:
+        return len(self._newer) + len(self._older)
+
+    def find(self, received: bytes) -> Head | None:
         head = self._newer.get(received)
         if head is None and (head := self._older.pop(received, None)) is not None:
             self._put(received, head)
@@ -68,12 +67,17 @@ class Heads:
     def clear(self) -> None:
         self._newer, self._older = {}, {}
 
+    def turn(self) -> None:
+        """What has not come since the last time is forgotten."""
+        self._older, self._newer, self._came = self._newer, {}, set()
+
+    async def keep_young(self, kept_s: float = KEPT_S) -> None:
+        """For as long as the server runs."""
+        while True:
+            await asyncio.sleep(kept_s)
+            self.turn()
+
     def _put(self, received: bytes, head: Head) -> None:
         if len(self._newer) >= self._most:
-            self._turn(self._since)
+            self.turn()
         self._newer[received] = head
-
-    def _turn(self, now: float) -> None:
-        # after a pause both are old
-        self._older = self._newer if now - self._since < 2 * self._kept_s else {}
-        self._newer, self._came, self._since = {}, set(), now

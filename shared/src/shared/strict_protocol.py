@@ -108,7 +108,7 @@ class StrictProtocol(KeptProtocol):
 
     def _answer_again(self, heads: Heads, data: bytes) -> bool:
         """What is one whole head that was answered at once before; the parser stays where it is, between two messages."""
-        head = heads.find(data, self._active_at)
+        head = heads.find(data)
         if head is None or self.transport.is_closing() or not self._may_answer_at_once():
             return False
         answer = self._ask(head)

@@ -23,6 +23,7 @@ from shared.settings import (
 
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 PRINCIPAL_KEYS = f"test:{KEY}"
+REDIS_SCHEMES = "not redis://… or rediss://… or unix://… or redis+sentinel://… or rediss+sentinel://…"
 FIT = {
     "KALPI_PRINCIPAL_KEYS": PRINCIPAL_KEYS,
     "REDIS_URL": "redis://127.0.0.1:1",
@@ -64,6 +65,7 @@ def test_secrets_do_not_show_in_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("KALPI_PRINCIPAL_KEYS", f" new:{KEY} , old:{KEY},"),
         ("REDIS_URL", "redis://localhost"),
+        ("REDIS_URL", "rediss+sentinel://:password@one,two:26380/mymaster"),
         ("REDIS_URL", "rediss://user:p%40ss@host:6380/1?protocol=3"),
         ("REDIS_URL", "unix:///run/valkey.sock?db=1"),
         ("NATS_URL", "nats://user:p%23ss@host:4222"),
@@ -90,8 +92,9 @@ def test_what_the_libraries_take_is_fit(monkeypatch: pytest.MonkeyPatch, variabl
         ("KALPI_PRINCIPAL_KEYS", f"a:{'A' * 43}", "a placeholder, not random bytes"),
         ("KALPI_PRINCIPAL_KEYS", f"a:{KEY},a:{KEY}", "two keys have the same kid"),
         ("KALPI_PRINCIPAL_KEYS", " , ", "no principal key"),
-        ("REDIS_URL", "nowhere", "not redis://… or rediss://… or unix://…"),
-        ("REDIS_URL", "redis:nowhere", "not redis://… or rediss://… or unix://…"),
+        ("REDIS_URL", "nowhere", REDIS_SCHEMES),
+        ("REDIS_URL", "redis:nowhere", REDIS_SCHEMES),
+        ("REDIS_URL", "redis+sentinel://:pass@nowhere", "it names no service of Sentinel's"),
         ("REDIS_URL", "redis:///0", "it names no host"),
         ("REDIS_URL", "unix://", "it names no socket"),
         ("REDIS_URL", "redis://:hunter2/@nowhere", "the port is not a number"),

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 import hiredis
-from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
 from shared.logging import get_logger
+from shared.store import PrimaryPool, pool_of
 from shared.tasks import end_task, log_failure
 
 __all__ = ["Argument", "Part", "Script", "ScriptConnection", "Shared"]
@@ -232,11 +233,13 @@ class _Link(asyncio.Protocol):
 class ScriptConnection:
     """An async context manager. While the store is away a call fails at once, and it is looked for four times a second.
 
-    `url` as redis-py reads it (redis://, rediss://, unix://, with password and database). Nobody waits longer than `deadline_s`.
+    `url` as `shared.store` reads it. Nobody waits longer than `deadline_s`.
     """
 
     def __init__(self, url: str, *, deadline_s: float = _DEADLINE_S) -> None:
-        self._server = ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]
+        # where the store is, and what it asks for; no connection of it is ever opened
+        self._pool = pool_of(url)
+        self._server = self._pool.make_connection()  # type: ignore[no-untyped-call]
         self._deadline_s = deadline_s
         self._link: _Link | None = None
         self._gone = asyncio.Event()
@@ -254,6 +257,7 @@ class ScriptConnection:
             await end_task(self._keeping)
         if self._link is not None:
             self._link.close()
+        await self._pool.aclose()
 
     @property
     def connected(self) -> bool:
@@ -291,7 +295,7 @@ class ScriptConnection:
                 except BaseException:
                     link.close()
                     raise
-        except (OSError, Unavailable):  # TimeoutError is an OSError
+        except (OSError, RedisError, Unavailable):  # TimeoutError is an OSError
             return
         self._gone.clear()
         self._link = link
@@ -305,7 +309,10 @@ class ScriptConnection:
         if isinstance(server, UnixDomainSocketConnection):
             return (await loop.create_unix_connection(link, server.path))[1]
         tls = server.ssl_context.get() if isinstance(server, SSLConnection) else None
-        return (await loop.create_connection(link, server.host, server.port, ssl=tls))[1]
+        host, port = server.host, server.port
+        if isinstance(self._pool, PrimaryPool):
+            host, port = await self._pool.get_master_address()  # type: ignore[no-untyped-call]
+        return (await loop.create_connection(link, host, port, ssl=tls))[1]
 
     async def _introduce(self, link: _Link) -> None:
         server = self._server

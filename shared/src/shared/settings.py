@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.functional_validators import BeforeValidator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.sentinel_url import SCHEMES, parse_sentinel_url
+
 __all__ = [
     "EX_CONFIG",
     "NatsUrl",
@@ -91,8 +93,10 @@ def _needs_host(parts: SplitResult) -> None:
 
 
 def _fit_redis(url: str) -> None:
-    """What redis-py takes: a socket has a path, a server a host."""
-    parts = _parts(url, "redis", "rediss", "unix")
+    """What `shared.store` takes: a socket has a path, a server a host, and what Sentinel knows a name."""
+    if parse_sentinel_url(url) is not None:
+        return
+    parts = _parts(url, "redis", "rediss", "unix", *SCHEMES)
     if parts.scheme != "unix":
         _needs_host(parts)
     elif not parts.path:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.model import ApiKey
+from auth_service.migrate import migrate
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.postgres import open_engine
@@ -87,7 +88,7 @@ async def test_a_deadlock_is_unavailable_for_one_of_the_two(database_url: str) -
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "Unavailable"]
 
 
-@pytest.mark.parametrize("fault", ["nobody listens", "no such database", "wrong password", "not migrated"])
+@pytest.mark.parametrize("fault", ["nobody listens", "no such database", "wrong password", "not migrated", "no rights"])
 async def test_a_database_that_cannot_be_used_is_unavailable(empty_urls: DatabaseUrls, fault: str) -> None:
     user, _, place = empty_urls.app.removeprefix("postgresql://").rpartition("@")
     url = {
@@ -95,7 +96,10 @@ async def test_a_database_that_cannot_be_used_is_unavailable(empty_urls: Databas
         "no such database": f"{empty_urls.app}_not",
         "wrong password": f"postgresql://{user}x@{place}",
         "not migrated": empty_urls.app,
+        "no rights": empty_urls.app,
     }[fault]
+    if fault == "no rights":
+        await asyncio.to_thread(migrate, empty_urls.owner)
     async with PostgresDatabase.open(url, asyncio.Event(), service="test", pool_size=1) as database:
         for use in (save_nobody, look_for_nobody, take_nothing):
             with pytest.raises(Unavailable):
@@ -124,6 +128,15 @@ async def test_a_mistake_of_ours_is_not_called_unavailable_and_shows_no_paramete
         await add_key(database, key)
     assert not isinstance(raised.value, Unavailable)
     assert "a-secret-hint" not in str(raised.value)
+
+
+async def test_what_a_policy_refuses_is_a_mistake_of_ours_too(database: PostgresDatabase, stored: Stored) -> None:
+    """Postgres has one code for it and for a right that was not granted yet."""
+    key = replace(stored.key, id=new_id())
+    with pytest.raises(Exception, match="row-level security") as raised:
+        async with database.transaction(new_id()) as tx:
+            await tx.api_keys.add(key)
+    assert not isinstance(raised.value, Unavailable)
 
 
 async def add_key(database: PostgresDatabase, key: ApiKey) -> None:

@@ -1,6 +1,5 @@
 """When a key was last used: noted when it is resolved, written in batches, never in the way."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, cast
@@ -15,7 +14,6 @@ from auth_service.domain.ports import Database
 from auth_service.domain.using import KeyUsage
 from shared.errors import Unavailable
 from shared.ids import new_id
-from shared.tasks import end_task
 from tests.auth.auth_store import NOW, Stored, store_everything
 from tests.auth.auth_world import running_world, settings_of
 from tests.support.poll import until
@@ -52,7 +50,7 @@ def table() -> Uses:
 
 
 def usage(table: Uses, dropped: Any = None) -> KeyUsage:
-    return KeyUsage(cast("Database", table), flush_s=0.001, dropped=dropped or (lambda: None))
+    return KeyUsage(cast("Database", table), dropped=dropped or (lambda: None))
 
 
 async def test_many_uses_of_a_key_are_one_row_of_one_batch(table: Uses) -> None:
@@ -72,7 +70,6 @@ async def test_what_could_not_be_written_waits(table: Uses) -> None:
     table.away = True
     with pytest.raises(Unavailable):
         await uses.flush()
-    await uses.try_flush()
     table.away = False
     await uses.flush()
     assert table.saved == [{key: NOW}]
@@ -101,24 +98,6 @@ async def test_as_many_wait_as_there_is_room_for_and_what_is_dropped_is_counted(
     assert len(dropped) == 2, "one that waits already has its place"
     await uses.flush()
     assert table.saved == [{keys[0]: NOW + SECOND, keys[1]: NOW}, {keys[2]: NOW}]
-
-
-async def test_it_goes_on_after_an_outage(table: Uses) -> None:
-    uses = usage(table)
-    table.away = True
-    uses.note(new_id(), NOW)
-    running = asyncio.create_task(uses.run())
-
-    async def refused() -> bool:
-        return table.refused > 1
-
-    async def saved() -> bool:
-        return bool(table.saved)
-
-    await until(refused, every_s=0.001, what="two refusals")
-    table.away = False
-    await until(saved, every_s=0.001, what="the use")
-    await end_task(running)
 
 
 async def test_the_newest_use_counts_whichever_process_writes_last(database: PostgresDatabase, stored: Stored) -> None:

@@ -58,7 +58,6 @@ class Post:
             mailer_of(f"smtp://127.0.0.1:{self.server.port}?tls=none", "kalpi@example.com", self.clock),
             {"password_changed": password_changed},
             lambda _kind, outcome: self.outcomes.update([outcome]),
-            posted=self.database.posted,
             kept_for={"password_changed": timedelta(days=3)},
             clock=self.clock,
         )

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
-from structlog.testing import capture_logs
 
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.chain import Sealed
@@ -13,8 +12,9 @@ from auth_service.domain.relaying import BATCH, Relay
 from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.ids import new_id
+from shared.metrics import Metrics
+from shared.periodic import PeriodicTask, running_tasks
 from shared.postgres import open_engine
-from shared.tasks import end_task
 from tests.auth.auth_store import audit_event, keeper_of
 from tests.support.poll import until
 
@@ -50,8 +50,8 @@ async def record(database: PostgresDatabase, count: int) -> list[UUID]:
     return [event.id for event in events]
 
 
-def relay_of(database: PostgresDatabase, publisher: Publisher, *, poll_s: float = 1.0) -> Relay:
-    return Relay(database, publisher, keeper_of(database), asyncio.Event(), clock=system_clock, poll_s=poll_s)
+def relay_of(database: PostgresDatabase, publisher: Publisher) -> Relay:
+    return Relay(database, publisher, keeper_of(database), asyncio.Event(), clock=system_clock)
 
 
 async def test_a_publisher_that_fails_half_way_goes_on_where_it_failed(alone: PostgresDatabase) -> None:
@@ -93,57 +93,23 @@ async def test_a_relay_that_cannot_publish_keeps_trying(alone: PostgresDatabase)
     ids = await record(alone, 3)
     publisher = Publisher()
     publisher.fails_at = 1
-    running = asyncio.create_task(relay_of(alone, publisher, poll_s=0.01).run())
+    relaying = PeriodicTask("relay", relay_of(alone, publisher).relay, every_s=0.01)
 
     async def published(expected: int) -> bool:
         return len(publisher.published) == expected
 
-    await until(lambda: published(1))
-    publisher.fails_at = None
-    await until(lambda: published(3))
+    async with running_tasks(Metrics("test"), relaying):
+        await until(lambda: published(1))
+        publisher.fails_at = None
+        await until(lambda: published(3))
     assert publisher.published == ids
-    await end_task(running)
 
 
-@pytest.mark.parametrize("error", [Unavailable("away"), ValueError("a mistake of ours")], ids=lambda error: type(error).__name__)
-async def test_a_relay_whose_round_failed_is_not_well_until_one_succeeds(alone: PostgresDatabase, error: Exception) -> None:
-    ids = await record(alone, 3)
+async def test_a_relay_takes_whatever_waits_however_many_batches_that_is(alone: PostgresDatabase) -> None:
+    ids = await record(alone, 2 * BATCH + 10)
     publisher = Publisher()
-    publisher.fails_at, publisher.error = 1, error
-    relay = relay_of(alone, publisher, poll_s=0.01)
-    await relay.check()
-    running = asyncio.create_task(relay.run())
-
-    async def is_well(expected: bool) -> bool:
-        try:
-            await relay.check()
-        except Unavailable:
-            return not expected
-        return expected
-
-    await until(lambda: is_well(False))
-    publisher.fails_at = None
-    await until(lambda: is_well(True))
+    await relay_of(alone, publisher).relay()
     assert publisher.published == ids
-    await end_task(running)
-
-
-async def test_a_relay_logs_an_unexpected_error_with_its_traceback_and_waits_longer_each_time(alone: PostgresDatabase) -> None:
-    await record(alone, 1)
-    publisher = Publisher()
-    publisher.fails_at, publisher.error = 0, ValueError("a mistake of ours")
-    loop = asyncio.get_running_loop()
-    with capture_logs() as logs:
-        running = asyncio.create_task(relay_of(alone, publisher, poll_s=0.05).run())
-        started = loop.time()
-
-        async def failed_thrice() -> bool:
-            return len(logs) >= 3
-
-        await until(failed_thrice)
-    assert loop.time() - started >= 0.05 + 0.1
-    assert {(log["event"], log["log_level"], log["exc_info"]) for log in logs} == {("facts are not relayed", "error", True)}
-    await end_task(running)
 
 
 async def record_and_fail(database: PostgresDatabase) -> None:

@@ -380,7 +380,7 @@ async def test_no_operation_sends_more_statements_where_there_are_more_rows(
     settings = settings_of(database_url, nats_url)
     tokens = _tokens(settings, system_clock)
     await RingReader(database, tokens.use, system_clock).read()
-    uses = KeyUsage(database, flush_s=60, dropped=lambda: None)
+    uses = KeyUsage(database, dropped=lambda: None)
     async with cheap_hasher() as hasher:
         services = _services(settings, database, hasher, tokens, uses, Heads().signer, system_clock)
         counts = [await statements_of_a_life(services, engine, many) for many in (1, 6)]

@@ -165,7 +165,7 @@ async def parts_of(settings: Settings, redis: Redis, bus: EventBus, *, clock: Cl
     published = PublishedPlans(redis, bus)
     await published.declare()
     async with PostgresDatabase(url, service=NAME, pool_size=2, within_s=10) as database:
-        control = PlanControl(FilePlans(settings.plans_path), database, published, watcher, recorder, changed)
+        control = PlanControl(FilePlans(settings.plans_path), database, published, watcher, recorder)
         yield Parts(database, published, control, Publishing(database, watcher, recorder, changed), changed)
 
 

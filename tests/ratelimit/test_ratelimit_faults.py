@@ -1,6 +1,7 @@
 """Whatever is killed or away: no change of plans is lost, and what is in force stays in force."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,9 +12,11 @@ from redis.asyncio import Redis
 
 from kalpi_local.servers import Servers
 from ratelimit_service.app import NAME
+from ratelimit_service.migrate import migrate
 from shared.events import EventBus
+from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
-from tests.ratelimit.conftest import MakeSettings, OwnFile, day_of, enforced, gateways, plans_with, serving
+from tests.ratelimit.conftest import Administrator, MakeSettings, OwnFile, day_of, enforced, gateways, plans_with, serving
 from tests.ratelimit.dying import STEPS
 from tests.support.poll import until
 from tests.support.principals import headers_for, user
@@ -133,3 +136,49 @@ async def test_a_schema_that_is_not_migrated_yet_is_one_that_is_away(
     async with serving(settings_of(plans, database_url=servers.database_url)) as admin, gateways(redis, bus) as both:
         await enforced(both, lambda book: day_of(book) == 10)
         assert (await admin.ask("GET", "plans/history")).status_code == 503
+
+
+async def test_a_role_that_has_no_rights_yet_is_a_database_that_is_away_until_they_are_granted(
+    plans: OwnFile, settings_of: MakeSettings, postgres_url: str, redis: Redis, bus: EventBus
+) -> None:
+    """The service was started beside the migration, and its first rounds came before the GRANTs."""
+    async with app_role(postgres_url) as app_url:
+        await asyncio.to_thread(migrate, postgres_url)
+        async with serving(settings_of(plans, database_url=app_url)) as admin, gateways(redis, bus) as both:
+            await enforced(both, lambda book: day_of(book) == 10)
+            await until(lambda: failed_twice(admin), what="two rounds without rights")
+            dependencies = (await admin.client.get("/health")).json()["dependencies"]
+            assert (dependencies["postgres"], dependencies["partitions"]) == ("ok", "failed (Unavailable)")
+            assert (await admin.ask("GET", "plans/history")).status_code == 503
+            await asyncio.to_thread(migrate, postgres_url, app_url)
+
+            async def well() -> bool:
+                return bool((await admin.client.get("/health")).json()["status"] == "ok")
+
+            await until(well, seconds=60, what="the partitions")
+            assert (await admin.ask("GET", "plans/history")).status_code == 200
+            assert await partitions(postgres_url) > 100
+
+
+async def failed_twice(admin: Administrator) -> bool:
+    told = (await admin.client.get("/metrics")).text
+    counted = re.search(r'kalpi_task_failures_total\{task="partitions"\} (\S+)', told)
+    return counted is not None and float(counted[1]) >= 2
+
+
+@asynccontextmanager
+async def app_role(database_url: str) -> AsyncIterator[str]:
+    """The URL of one that may connect, and nothing else."""
+    name = f"app_{new_id().hex}"
+    admin = await asyncpg.connect(database_url)
+    await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+    yield f"postgresql://{name}:x@{database_url.rpartition('@')[2]}"
+    await admin.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+    await admin.close()
+
+
+async def partitions(database_url: str) -> int:
+    connection = await asyncpg.connect(database_url)
+    count = await connection.fetchval("SELECT count(*) FROM pg_inherits WHERE inhparent::regclass::text LIKE 'ratelimit.%'")
+    await connection.close()
+    return int(count)

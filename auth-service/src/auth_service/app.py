@@ -50,15 +50,19 @@ from shared.clock import Clock, system_clock
 from shared.events import EventBus, Fact
 from shared.ids import new_id
 from shared.metrics import Metrics
+from shared.periodic import PeriodicTask, running_tasks
 from shared.service import Shell, service_app
 from shared.settings import decode_key, load_settings
 from shared.subjects import AUTH_STREAM, auth_subject
-from shared.tasks import end_task, log_failure
 
 __all__ = ["NAME", "create_app", "database_of", "gate_of", "hasher_of"]
 
 NAME = "auth-service"
 _NOTICE_KEPT = timedelta(days=3)
+_RING_S = 10.0
+_LIKENESS_S = 600.0
+_LOOK_S = 1.0
+"""How soon what a process that died has written is found; what is written here is looked for at once."""
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -71,36 +75,38 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     facts = AuthFacts(bus)
     signer = Ed25519Heads(decode_key(settings.audit_key.get_secret_value()))
     dropped = shell.metrics.counter("kalpi_auth_key_uses_dropped", "Uses of API keys that were not written down")
-    uses = KeyUsage(database, flush_s=settings.key_use_flush_s, dropped=dropped.inc)
+    uses = KeyUsage(database, dropped=dropped.inc)
     relay = Relay(database, facts, _head_keeper(settings, database, signer, clock), written, clock=clock)
     tokens = _tokens(settings, clock)
     ring = RingReader(database, tokens.use, clock)
     services = _services(settings, database, hasher, tokens, uses, signer, clock)
     postman = _postman(settings, database, services, shell.metrics, clock)
+    rotated = asyncio.Event()
+    relaying = PeriodicTask("relay", relay.relay, every_s=_LOOK_S, wake=written)
+    reading = PeriodicTask("signing-keys", ring.read, every_s=_RING_S, wake=rotated)
+    flushing = PeriodicTask("key-uses", uses.flush, every_s=settings.key_use_flush_s)
+    mailing = PeriodicTask("mail", postman.deliver, every_s=_LOOK_S, wake=database.posted)
+    likeness = PeriodicTask("likeness", partial(keep_nobody_alike, database, hasher), every_s=_LIKENESS_S)
 
     async def ring_changed(_fact: Fact | None = None) -> None:
-        ring.changed()
+        rotated.set()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with database, hasher, bus:
             await facts.declare(on_new=partial(relay.publish_again, KEPT))
             app.state.services = services
-            await ring.read()
+            await reading.once()
             bus.follow(AUTH_STREAM, [auth_subject("signing-key", "rotated")], ring_changed, on_gap=ring_changed)
-            works = (relay.run(), ring.run(), uses.run(), postman.run(), keep_nobody_alike(database, hasher))
-            tasks = [asyncio.create_task(work) for work in works]
-            for task in tasks:
-                task.add_done_callback(log_failure)
-            yield
-            await asyncio.gather(*map(end_task, tasks))
-            await uses.try_flush()
+            async with running_tasks(shell.metrics, relaying, reading, flushing, mailing, likeness):
+                yield
+            await flushing.once()
 
     checks = {
         "nats": bus.check,
         "postgres": database.check,
-        "relay": relay.check,
-        "signing-keys": ring.check,
+        "relay": relaying.check,
+        "signing-keys": reading.check,
         "mail": postman.check,
     }
     if settings.replica_url is not None:
@@ -187,7 +193,6 @@ def _postman(settings: Settings, database: PostgresDatabase, services: Services,
             "password_changed": password_changed,
         },
         lambda kind, outcome: counted.labels(kind, outcome).inc(),
-        posted=database.posted,
         kept_for={
             "reset": timedelta(minutes=settings.reset_minutes),
             "invite": INVITATION_LIFETIME,

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from fastapi import FastAPI
@@ -13,7 +13,7 @@ from ratelimit_service.adapters.day_counters import DayCounters
 from ratelimit_service.adapters.partitions import schedules
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.postgres import PostgresDatabase
-from ratelimit_service.adapters.usage import taking_usage
+from ratelimit_service.adapters.usage import UsageTaking
 from ratelimit_service.adapters.usage_reader import PostgresAnalytics, PostgresHistory
 from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.api import admin_limits, admin_plans, analytics, check, routes, usage_history
@@ -29,17 +29,16 @@ from ratelimit_service.domain.sweeping import Sweeper
 from ratelimit_service.domain.versions import Recorder
 from ratelimit_service.settings import Settings
 from shared.clock import Clock, system_clock
-from shared.errors import Unavailable
 from shared.events import EventBus
 from shared.ids import new_id
 from shared.limits.book import PlanWatcher
 from shared.limits.limiter import Limiter
 from shared.limits.plans import PlanFileError
+from shared.periodic import PeriodicTask, running_tasks
 from shared.scripts import ScriptConnection
 from shared.service import Shell, service_app
 from shared.settings import EX_CONFIG, load_settings
 from shared.store import open_store
-from shared.tasks import end_task, log_failure
 
 __all__ = ["NAME", "create_app"]
 
@@ -50,6 +49,7 @@ _READING_S = 5.0
 _AWAY = "usage cannot be read or written now"
 _LOST_LOOK_S = 1.0
 _REFILL_LOOK_S = 0.5
+_HOUR_S = 3600.0
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = system_clock) -> FastAPI:
@@ -73,30 +73,35 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     published = PublishedPlans(redis, bus)
     changed = asyncio.Event()
     recorder = Recorder(clock, new_id)
-    control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder, changed)
+    control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder)
     services = _services(database, reads, RedisCounters(redis, bus), limiter, plans, recorder, changed)
     refill = Refill(PostgresUnits(reads.connection), DayCounters(redis), limiter, clock)
     sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
+    taking = UsageTaking(bus, usage.connection, shell.metrics, clock, kept=kept, log_per_s=settings.log_per_s)
+    looking = PeriodicTask("plans", control.look, every_s=settings.plans_look_s, wake=changed)
+    partitions = PeriodicTask("partitions", taking.keep_partitions, every_s=_HOUR_S)
+    others = (
+        PeriodicTask("sweeping", sweeper.sweep, every_s=_HOUR_S),
+        PeriodicTask("refill", refill.look, every_s=_REFILL_LOOK_S),
+        # of gateways that died: counted and logged, each once, by whichever replica finds it
+        PeriodicTask("lost-leases", limiter.lost_leases, every_s=_LOST_LOOK_S),
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        taking = taking_usage(bus, usage, shell.metrics, shell.clock, kept=kept, log_per_s=settings.log_per_s)
-        async with redis, scripts, database, usage, reads, bus, taking:
+        async with redis, scripts, database, usage, reads, bus:
             await published.declare()
             app.state.services = services
-            await control.try_look()
+            await looking.once()
             await plans.start(bus)
-            works = (control.run(settings.plans_look_s), sweeper.run(), refill.run(_REFILL_LOOK_S), _keep_finding(limiter))
-            tasks = [asyncio.create_task(work) for work in works]
-            for task in tasks:
-                task.add_done_callback(log_failure)
-            yield
-            await asyncio.gather(*map(end_task, tasks))
+            async with running_tasks(shell.metrics, looking, partitions, *others):
+                yield
 
     async def store() -> None:
         await published.state()
 
-    checks = {"nats": bus.check, "redis": store, "postgres": database.check, "plans": control.check}
+    own = {"plans": looking.check, "partitions": partitions.check}
+    checks = {"nats": bus.check, "redis": store, "postgres": database.check, **own}
     routers = [
         routes.public,
         usage_history.router,
@@ -115,11 +120,10 @@ def _control_of(
     published: PublishedPlans,
     plans: PlanWatcher,
     recorder: Recorder,
-    changed: asyncio.Event,
 ) -> PlanControl:
     """The control over a fit plan file, or the end of the process: one line for each fault."""
     try:
-        return PlanControl(file, database, published, plans, recorder, changed)
+        return PlanControl(file, database, published, plans, recorder)
     except (PlanFileError, OSError, UnicodeDecodeError) as error:
         sys.stderr.write(f"plan file: {error}\n")
         sys.exit(EX_CONFIG)
@@ -146,11 +150,3 @@ def _services(
         changes=Changes(database),
         clock=recorder.clock,
     )
-
-
-async def _keep_finding(limiter: Limiter) -> None:
-    """Leases of gateways that died are counted and logged, each once, by whichever replica finds it."""
-    while True:
-        with suppress(Unavailable):
-            await limiter.lost_leases()
-        await asyncio.sleep(_LOST_LOOK_S)

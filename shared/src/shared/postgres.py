@@ -31,6 +31,9 @@ _RECYCLE_S = 1800
 # Single codes: no such database, schema, table or function (not migrated yet), read-only (a standby after a failover).
 _PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58")
 _PASSING_CODES = ("3D000", "3F000", "42P01", "42883", "25006")
+# A right that was not granted yet, by the function of the server that says so ("R" of an ErrorResponse). What a policy or a
+# trigger refuses has the same code, and is a mistake of ours.
+_DENIED_CODE, _NOT_GRANTED = "42501", "aclcheck_error"
 
 _log = get_logger("postgres")
 
@@ -82,7 +85,7 @@ def open_engine(
 @asynccontextmanager
 async def transaction(engine: AsyncEngine, *, away: str) -> AsyncIterator[AsyncConnection]:
     """Commits at the end, rolls back when the body raises. Unavailable, with `away` for its words, when the database does not
-    answer, cannot be written to, or rolled the transaction back by itself."""
+    answer, cannot be written to, is not set up yet, or rolled the transaction back by itself."""
     with _unavailable(away):
         async with engine.begin() as connection:
             yield connection
@@ -126,7 +129,13 @@ def _passes(error: SQLAlchemyError | OSError) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = sqlstate_of(error)
-    return error.connection_invalidated or state.startswith(_PASSING_CLASSES) or state in _PASSING_CODES
+    passes = state.startswith(_PASSING_CLASSES) or state in _PASSING_CODES
+    return error.connection_invalidated or passes or (state == _DENIED_CODE and _said_by(error) == _NOT_GRANTED)
+
+
+def _said_by(error: DBAPIError) -> str | None:
+    server_error = getattr(error.orig, "__cause__", None)  # asyncpg's own
+    return getattr(server_error, "server_source_function", None)
 
 
 def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:

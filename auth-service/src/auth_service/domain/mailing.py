@@ -5,9 +5,7 @@ then, another takes it. A mail server that does not answer is asked again after 
 that refuses the address is believed.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 
 from auth_service.domain.errors import MailRefused
@@ -31,10 +29,7 @@ Outcome = Callable[[MailKind, str], None]
 
 
 class Postman:
-    """`posted` is set after each commit of this process that wrote mail; `poll_s` finds what is due again.
-
-    `outcome` counts, by kind: sent, retried, dropped (nobody is to get it), refused, expired (not sent in `kept_for`).
-    """
+    """`outcome` counts, by kind: sent, retried, dropped (nobody is to get it), refused, expired (not sent in `kept_for`)."""
 
     def __init__(
         self,
@@ -43,19 +38,15 @@ class Postman:
         compose: Mapping[MailKind, Compose],
         outcome: Outcome,
         *,
-        posted: asyncio.Event,
         kept_for: Mapping[MailKind, timedelta],
         clock: Clock,
-        poll_s: float = 1.0,
     ) -> None:
         self._database = database
         self._mailer = mailer
         self._compose = compose
         self._outcome = outcome
-        self._posted = posted
         self._kept_for = kept_for
         self._clock = clock
-        self._poll_s = poll_s
         self._failure = ""
 
     async def check(self) -> None:
@@ -63,20 +54,10 @@ class Postman:
         if self._failure:
             raise Unavailable(f"mail is waiting: {self._failure}")
 
-    async def run(self) -> None:
-        while True:
-            self._posted.clear()
-            taken = 0
-            try:
-                taken = await self.deliver_batch()
-            except Unavailable as error:
-                _log.warning("mail is waiting", why=error.detail)
-            except Exception:  # noqa: BLE001 - one that ended would send nothing any more; what it held is taken again
-                _log.exception("mail is not delivered")
-            if taken < BATCH:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_s):
-                        await self._posted.wait()
+    async def deliver(self) -> None:
+        """All that is due. Unavailable without the database; what was taken then is taken again."""
+        while await self.deliver_batch() == BATCH:
+            pass
 
     async def deliver_batch(self) -> int:
         """How many were taken."""

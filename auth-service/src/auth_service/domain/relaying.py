@@ -10,25 +10,23 @@ processes: two locks let one seal and one publish at a time, and sealing goes on
 """
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 
 from auth_service.domain.chain import Link, sealed
 from auth_service.domain.heads import HeadKeeper
 from auth_service.domain.ports import Database, FactPublisher
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.logging import get_logger
 
 __all__ = ["Relay"]
 
 BATCH = 100
-_LONGEST_S = 30.0
 _log = get_logger("relay")
 
 
 class Relay:
-    """`written` is set after each commit of this process that wrote events; `poll_s` finds those of processes that died."""
+    """`written` is set whenever there is something to relay: after each commit of this process that wrote events, and by
+    `publish_again`."""
 
     def __init__(
         self,
@@ -38,43 +36,17 @@ class Relay:
         written: asyncio.Event,
         *,
         clock: Clock,
-        poll_s: float = 1.0,
     ) -> None:
         self._database = database
         self._publisher = publisher
         self._heads = heads
         self._written = written
         self._clock = clock
-        self._poll_s = poll_s
-        self._failure: Exception | None = None
 
-    async def check(self) -> None:
-        """For health: Unavailable when the last round failed, for then facts may be waiting."""
-        if self._failure is not None:
-            raise Unavailable(f"facts are waiting ({type(self._failure).__name__})")
-
-    async def run(self) -> None:
-        wait_s = self._poll_s
-        while True:
-            self._written.clear()
-            try:
-                taken = await self.round()
-            except Unavailable as error:
-                self._failure = error
-                _log.warning("facts are waiting", why=error.detail)
-                await asyncio.sleep(self._poll_s)
-                continue
-            except Exception as error:  # noqa: BLE001 - a relay that ended would tell of no revocation any more
-                self._failure = error
-                _log.exception("facts are not relayed")
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_S)
-                continue
-            self._failure, wait_s = None, self._poll_s
-            if taken < BATCH:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_s):
-                        await self._written.wait()
+    async def relay(self) -> None:
+        """All that waits; raises what a round failed with."""
+        while await self.round() == BATCH:
+            pass
 
     async def round(self) -> int:
         """A batch of each; how many rows the longer one had. A head is signed whether or not facts can be published."""

@@ -1,24 +1,17 @@
 """Rotating the signing keys, and how every process learns of it."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 from auth_service.domain.auditing import Auditor
 from auth_service.domain.model import Origin
 from auth_service.domain.ports import Database
 from auth_service.domain.signing import SigningKey, SigningRing
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.ids import IdFactory
-from shared.logging import get_logger
 
 __all__ = ["RingReader", "Rotation"]
 
-READ_AFTER_S = 10.0
-RETRY_AFTER_S = 1.0
 _OPERATOR = Origin(actor="svc:keys")
-_log = get_logger("signing-keys")
 
 
 class Rotation:
@@ -47,41 +40,16 @@ class Rotation:
 
 
 class RingReader:
-    """Hands the ring to `use`: at the start, every ten seconds, and at once when told that it changed."""
+    """Hands the ring to `use`; a process goes on with the one it has where it cannot be read again."""
 
     def __init__(self, database: Database, use: Callable[[SigningRing], None], clock: Clock) -> None:
         self._database = database
         self._use = use
         self._clock = clock
-        self._changed = asyncio.Event()
-        self._current = False
 
-    def changed(self) -> None:
-        self._changed.set()
-
-    async def check(self) -> None:
-        """For health: Unavailable when the last look failed; a process goes on with the ring it has."""
-        if not self._current:
-            raise Unavailable("the signing keys were not read again")
-
-    async def read(self) -> bool:
-        """False without the database."""
+    async def read(self) -> None:
+        """Unavailable."""
         now = self._clock()
-        try:
-            async with self._database.ring() as tx:
-                keys = await tx.keys.published(now)
-        except Unavailable as error:
-            self._current = False
-            _log.warning("signing keys not read", why=error.detail)
-            return False
+        async with self._database.ring() as tx:
+            keys = await tx.keys.published(now)
         self._use(SigningRing(keys))
-        self._current = True
-        return True
-
-    async def run(self) -> None:
-        while True:
-            self._changed.clear()
-            wait_s = READ_AFTER_S if await self.read() else RETRY_AFTER_S
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._changed.wait()

@@ -3,29 +3,24 @@
 Resolving a key is what is asked most; it stays one statement that only reads.
 """
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
 from auth_service.domain.ports import Database
-from shared.errors import Unavailable
-from shared.logging import get_logger
 
 __all__ = ["KeyUsage"]
 
 MOST_WAITING = 100_000
 BATCH = 5_000
-_log = get_logger("key-use")
 
 
 class KeyUsage:
     """`dropped` counts a use for which there was no room: the database was away too long."""
 
-    def __init__(self, database: Database, *, flush_s: float, dropped: Callable[[], None]) -> None:
+    def __init__(self, database: Database, *, dropped: Callable[[], None]) -> None:
         self._database = database
-        self._flush_s = flush_s
         self._dropped = dropped
         self._waiting: dict[UUID, datetime] = {}
 
@@ -34,17 +29,6 @@ class KeyUsage:
             self._waiting[key_id] = at
         else:
             self._dropped()
-
-    async def run(self) -> None:
-        while True:
-            await asyncio.sleep(self._flush_s)
-            await self.try_flush()
-
-    async def try_flush(self) -> None:
-        try:
-            await self.flush()
-        except Unavailable as error:
-            _log.warning("uses of keys are waiting", count=len(self._waiting), why=error.detail)
 
     async def flush(self) -> None:
         """Unavailable: what was not written waits."""

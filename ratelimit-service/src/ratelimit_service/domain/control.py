@@ -8,8 +8,6 @@ The operator's file is a way to publish like any other: when it changes, what it
 ships is the first version, and another release's only follows on that.
 """
 
-import asyncio
-from contextlib import suppress
 from typing import Protocol
 
 from ratelimit_service.domain.model import OURSELVES, PlanVersion
@@ -32,7 +30,7 @@ class InForce(Protocol):
 
 
 class PlanControl:
-    """One of each process, and any number of processes. `changed` is set after each commit of a change."""
+    """One of each process, and any number of processes."""
 
     def __init__(
         self,
@@ -41,7 +39,6 @@ class PlanControl:
         books: Books,
         in_force: InForce,
         recorder: Recorder,
-        changed: asyncio.Event,
     ) -> None:
         """PlanFileError, OSError or ValueError when the file is not fit to begin with."""
         self._file = file
@@ -49,38 +46,10 @@ class PlanControl:
         self._books = books
         self._in_force = in_force
         self._recorder = recorder
-        self._changed = changed
         self._text = file.text()
         self._draft = self._drafted()
         self._is_news = True
         self._unreadable = ""
-        self._failure: Exception | None = None
-
-    async def check(self) -> None:
-        """For health: Unavailable when the last look failed, for then a change may not be in force."""
-        if self._failure is not None:
-            raise Unavailable(f"changes are waiting ({type(self._failure).__name__})")
-
-    async def run(self, every_s: float) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(every_s):
-                    await self._changed.wait()
-            self._changed.clear()
-            await self.try_look()
-
-    async def try_look(self) -> None:
-        """What cannot be put in force now will be at the next look."""
-        try:
-            await self.look()
-        except Unavailable as error:
-            self._failure = error
-            _log.warning("plans not looked after; trying again", detail=error.detail)
-        except Exception as error:  # noqa: BLE001 - one that ended would put no change in force any more
-            self._failure = error
-            _log.exception("plans not looked after")
-        else:
-            self._failure = None
 
     async def look(self) -> None:
         """Takes what is new in the file, and puts in force what is to be. Unavailable when something is away; without Postgres

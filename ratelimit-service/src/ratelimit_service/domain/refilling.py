@@ -7,12 +7,10 @@ twice is at most what was spent and neither heard of nor counted.
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, date
 from typing import Protocol
 
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.logging import get_logger
 
 __all__ = ["Refill"]
@@ -48,13 +46,6 @@ class Refill:
         self._raising = raising
         self._clock = clock
         self._filled: str | None = None
-
-    async def run(self, every_s: float) -> None:
-        """For as long as the service does."""
-        while True:
-            with suppress(Unavailable):
-                await self.look()
-            await asyncio.sleep(every_s)
 
     async def look(self) -> int:
         """The units that were added. Unavailable: then nothing is done with, and the next look begins again."""

@@ -3,7 +3,6 @@
 In Redis nothing is left over: a burst's counter ends when it is whole again, a day's two days later, a slot with its lease.
 """
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,13 +10,11 @@ from ratelimit_service.domain.model import OURSELVES
 from ratelimit_service.domain.overriding import Overriding
 from ratelimit_service.domain.ports import Database
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.logging import get_logger
 
 __all__ = ["Sweeper"]
 
 _ENDED_FOR = timedelta(days=7)
-_EVERY_S = 3600.0
 _log = get_logger("sweeping")
 
 
@@ -29,16 +26,6 @@ class Sweeper:
     overriding: Overriding
     history: timedelta
     clock: Clock
-
-    async def run(self) -> None:
-        while True:
-            try:
-                await self.sweep()
-            except Unavailable as error:
-                _log.warning("nothing is swept; trying again", detail=error.detail)
-            except Exception:  # noqa: BLE001 - one that ended would let history grow, and nobody would know
-                _log.exception("nothing is swept")
-            await asyncio.sleep(_EVERY_S)
 
     async def sweep(self) -> None:
         now = self.clock()

@@ -1,5 +1,6 @@
 """data-service on a NATS of its own: what it announces stays, and comes back when NATS loses its data."""
 
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,15 @@ from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.events import EventBus, Fact
 from shared.ids import new_id
-from shared.subjects import BARS_SUBJECTS, FEED_STREAM, FEED_SUBJECTS, MARKET_STREAM, bars_subject, feed_subject
+from shared.subjects import (
+    BARS_SUBJECTS,
+    DEAD_LETTER_STREAM,
+    FEED_STREAM,
+    FEED_SUBJECTS,
+    MARKET_STREAM,
+    bars_subject,
+    feed_subject,
+)
 from tests.support.asgi import running
 from tests.support.poll import until
 from tests.support.principals import headers_for, user
@@ -157,3 +166,28 @@ async def test_it_starts_where_one_stream_held_both_kinds_of_subjects(own_settin
         await feed(bus, 10.0)
         await until_served(client, 10.0)
         await until_announced(bus, await served(client))
+
+
+async def test_a_bar_waits_while_its_disk_is_gone_and_is_no_dead_letter(
+    own_settings: Settings, bus: EventBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More often than it would be delivered."""
+    monkeypatch.setattr(shared.events, "MAX_DELIVERIES", 2)
+    monkeypatch.setattr(shared.events, "_RETRY_S", 0.05)
+    async with running(create_app(own_settings), headers_for(user(), NAME)) as client:
+        await feed(bus, 10.0)
+        await until_served(client, 10.0)
+        rows = own_settings.state_dir / "rows"
+        rows.rename(rows.with_name("elsewhere"))
+        await feed(bus, 11.0)
+
+        async def tried_often() -> bool:
+            told = (await client.get("/metrics")).text
+            waited = re.search(r'kalpi_data_feed_bars_total\{outcome="waiting"\} (\S+)', told)
+            return waited is not None and float(waited[1]) > 5
+
+        await until(tried_often, what="a bar that waits")
+        rows.with_name("elsewhere").rename(rows)
+        await until_served(client, 11.0)
+    with pytest.raises(NotFoundError):
+        await bus.jetstream.stream_info(DEAD_LETTER_STREAM)

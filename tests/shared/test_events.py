@@ -413,7 +413,7 @@ async def test_a_fact_whose_handler_failed_comes_again(bus: EventBus, room: Room
 
 
 @pytest.mark.usefixtures("two_deliveries")
-async def test_a_patient_worker_keeps_a_fact_while_what_it_needs_is_away(
+async def test_a_worker_keeps_a_fact_while_what_it_needs_is_away(
     bus: EventBus, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than a delivery is waited for, and more often than a fact would come again."""
@@ -424,7 +424,7 @@ async def test_a_patient_worker_keeps_a_fact_while_what_it_needs_is_away(
         if len(room.heard) < 6:
             raise Unavailable("away")
 
-    bus.work(room.stream, [room.subjects], room.durable, away_five_times, ack_wait_s=0.5, patient=True)
+    bus.work(room.stream, [room.subjects], room.durable, away_five_times, ack_wait_s=0.5)
     await room.tell(bus, 1)
     await room.until_heard(*[1] * 6)
     await until_nothing_is_left(bus, room)

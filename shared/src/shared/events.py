@@ -2,7 +2,8 @@
 
 A follower is one ephemeral consumer per process: it sees every fact while it lives, and calls `on_gap` whenever it may have
 missed one (first start, reconnection, lost consumer), so that whoever caches can forget. A worker shares a durable consumer with
-its replicas: each fact is handled by one of them, redelivered when that fails, and dead-lettered after `MAX_DELIVERIES`.
+its replicas: each fact is handled by one of them. While what its handler needs is away (Unavailable) it waits; when the handler
+fails otherwise it comes again, and after `MAX_DELIVERIES` it is dead-lettered; one that is rejected is so at once.
 
 Followers and workers try again for ever: when NATS has lost a stream, they go on once its publisher has made it again
 (`shared.streams`).
@@ -168,16 +169,14 @@ class EventBus:
         handler: Handler,
         *,
         ack_wait_s: float = 30,
-        patient: bool = False,
         rest_s: float = 0,
     ) -> None:
         """Starts a worker on the durable consumer `durable`.
 
-        What a process that died had taken comes again after `ack_wait_s`; no batch may take that long. A patient one waits with a
-        fact while its handler raises Unavailable: an outage of what it needs is no reason to give a fact up. After a batch
-        that was not full it rests for `rest_s`, so that facts that come often are handled together.
+        What a process that died had taken comes again after `ack_wait_s`; no batch may take that long, and no round of one that
+        waits. After a batch that was not full it rests for `rest_s`, so that facts that come often are handled together.
         """
-        work = self._work(stream, subjects, durable, handler, ack_wait_s, patient=patient, rest_s=rest_s)
+        work = self._work(stream, subjects, durable, handler, ack_wait_s, rest_s)
         self._tasks.append(asyncio.create_task(work, name=f"work {durable}"))
 
     async def _work(
@@ -187,8 +186,6 @@ class EventBus:
         durable: str,
         handler: Handler,
         ack_wait_s: float,
-        *,
-        patient: bool,
         rest_s: float,
     ) -> None:
         config = ConsumerConfig(
@@ -207,7 +204,7 @@ class EventBus:
                 try:
                     while not self._closing:
                         # side by side, begun in order: a handler that waits may so do once what many need
-                        batch = [self._deliver(message, durable, handler, patient=patient) for message in await _fetch(consumer)]
+                        batch = [self._deliver(message, durable, handler) for message in await _fetch(consumer)]
                         for outcome in await asyncio.gather(*batch, return_exceptions=True):
                             if isinstance(outcome, BaseException):
                                 raise outcome
@@ -219,14 +216,14 @@ class EventBus:
                 report("worker interrupted", error, durable=durable)
                 await asyncio.sleep(_RETRY_S)
 
-    async def _deliver(self, message: Msg, durable: str, handler: Handler, *, patient: bool) -> None:
+    async def _deliver(self, message: Msg, durable: str, handler: Handler) -> None:
         fact = _parse(message)
         deliveries = message.metadata.num_delivered or 1
         if fact is None or deliveries > MAX_DELIVERIES:
             await self._dead_letter(message, durable)
             return
         try:
-            await (_handle_patiently(message, fact, handler) if patient else handler(fact))
+            await _handle(message, fact, handler)
         except RejectedFact as verdict:
             _log.warning("fact rejected", durable=durable, subject=message.subject, why=str(verdict))
             await self._dead_letter(message, durable)
@@ -341,13 +338,16 @@ class Follower:
         self.restart()
 
 
-async def _handle_patiently(message: Msg, fact: Fact, handler: Handler) -> None:
-    """Nobody else is given the fact meanwhile."""
+async def _handle(message: Msg, fact: Fact, handler: Handler) -> None:
+    """Patiently: an outage of what the handler needs is no reason to give a fact up. Nobody else is given it meanwhile."""
+    waits = False
     while True:
         try:
             await handler(fact)
         except Unavailable as error:
-            report("a fact waits", error, subject=message.subject, why=error.detail)
+            if not waits:
+                report("a fact waits", error, subject=message.subject, why=error.detail)
+                waits = True
             await message.in_progress()
             await asyncio.sleep(_RETRY_S)
         else:

@@ -13,6 +13,7 @@ from data_service.domain.bars import Bar
 from data_service.domain.errors import UnfitBars
 from data_service.domain.intervals import StoredInterval
 from data_service.domain.live import LiveBars
+from shared.errors import Unavailable
 from shared.events import EventBus, Fact, RejectedFact
 from shared.metrics import Metrics
 from shared.subjects import BARS_SUBJECTS, FEED_STREAM, FEED_SUBJECTS, MARKET_STREAM, SYMBOL_PATTERN, bars_subject
@@ -119,12 +120,15 @@ class FeedData(BaseModel):
 
 
 class Feed:
-    """`kalpi.market.feed.v1.*`: final bars are taken, forming and overtaken ones counted, unfit ones dead-lettered."""
+    """`kalpi.market.feed.v1.*`: final bars are taken, forming and overtaken ones counted, unfit ones dead-lettered; while they
+    cannot be stored or told of they wait."""
 
     def __init__(self, bus: EventBus, live: LiveBars, metrics: Metrics) -> None:
         self._bus = bus
         self._live = live
-        self._bars = metrics.counter("kalpi_data_feed_bars", "Bars of live feeds", ("outcome",))
+        self._bars = metrics.counter(
+            "kalpi_data_feed_bars", "Bars of live feeds; one that waits each time it is tried", ("outcome",)
+        )
 
     def start(self) -> None:
         self._bus.work(FEED_STREAM, [FEED_SUBJECTS], _WORKER, self._on_bar, ack_wait_s=_ACK_WAIT_S)
@@ -141,4 +145,7 @@ class Feed:
         except (ValidationError, UnfitBars) as error:
             self._bars.labels("refused").inc()
             raise RejectedFact(str(error)) from error
+        except (OSError, Unavailable) as error:  # a disk that is full or gone, or NATS
+            self._bars.labels("waiting").inc()
+            raise Unavailable(f"a bar cannot be stored or told of now ({type(error).__name__})") from error
         self._bars.labels("taken" if taken else "overtaken").inc()

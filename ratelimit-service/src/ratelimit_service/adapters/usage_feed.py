@@ -21,9 +21,7 @@ class UsageFeed:
         self._unfit = metrics.counter("kalpi_ratelimit_usage_unfit", "Batches of requests that were dead-lettered as unfit")
 
     def start(self) -> None:
-        self._bus.work(
-            USAGE_STREAM, [USAGE_SUBJECT], _WORKER, self._on_batch, ack_wait_s=_ACK_WAIT_S, patient=True, rest_s=_REST_S
-        )
+        self._bus.work(USAGE_STREAM, [USAGE_SUBJECT], _WORKER, self._on_batch, ack_wait_s=_ACK_WAIT_S, rest_s=_REST_S)
 
     async def _on_batch(self, fact: Fact) -> None:
         try:

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import io
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_service.adapters import uploads
+from data_service.adapters import parquet_apart, uploads
 from data_service.adapters.parquet_footer import unpacked_bytes
+from data_service.adapters.uploads import rows_within
 from data_service.domain.bars import NUMBERS
 from data_service.domain.importing import UnfitUpload
 from tests.data.memory import MemoryWriter as Memory
@@ -154,7 +156,36 @@ ENDS_POLARS = Path(__file__).parent / "ends_polars.parquet"
 
 
 def test_a_file_that_ends_the_process_that_reads_it_is_a_fault_like_any_other() -> None:
-    assert faults(ENDS_POLARS.read_bytes()) == [(None, None, "not readable as Parquet")]
+    ((row, column, reason),) = faults(ENDS_POLARS.read_bytes())
+    assert (row, column) == (None, None)
+    assert re.fullmatch(r"damaged, or not to be read within [\d,]+ MiB of memory", reason)
+
+
+def test_a_file_whose_reader_wants_more_memory_than_it_may_have_is_a_fault_that_says_how_much_that_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A column of half a gigabyte, which has the same value again and again and so is some kilobytes of file."""
+    data = parquet(_typed(note=pl.Series(["x" * 64_000_000] * 2)))
+    assert len(data) < 100_000
+    assert faults(data)[0][2] == "column unknown"
+    monkeypatch.setattr(parquet_apart, "memory_bound", lambda: 600 << 20)
+    monkeypatch.setattr(uploads, "_columns", lambda *_: ["symbol", "date", *NUMBERS[:5], "note"])
+    assert faults(data) == [(None, None, "damaged, or not to be read within 300 MiB of memory")]
+
+
+def test_an_import_has_as_many_rows_as_there_is_memory_for_in_however_many_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "rows_within", lambda _memory: 3)
+    files = [csv(GOOD), csv(GOOD.replace("04", "05"), GOOD.replace("04", "06"))]
+    bring(Memory(), *files)
+    with pytest.raises(UnfitUpload) as refused:
+        bring(Memory(), *files, csv(GOOD.replace("04", "07")))
+    assert [fault.reason for fault in refused.value.faults] == ["more than 3 rows in all, for which there is no memory"]
+
+
+@given(st.integers(0, 1 << 50))
+def test_more_memory_is_never_fewer_rows_and_what_may_be_sent_is_within_four_gigabytes(memory: int) -> None:
+    assert 250_000 <= rows_within(memory) <= rows_within(memory + 1)
+    assert rows_within(4 << 30) >= uploads.MOST_ROWS
 
 
 @settings(max_examples=20)  # each of them is read by a new process

@@ -55,6 +55,16 @@ async def client(writer: Memory) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def test_a_parquet_file_that_takes_too_much_memory_is_a_422_that_says_so(
+    client: httpx.AsyncClient, writer: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_service.adapters.parquet_apart.memory_bound", lambda: 100 << 20)
+    answer = await client.post(PATH, files=sent(parquet(frame_of(sample()[:1]))))
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["errors"][0]["msg"] == "damaged, or not to be read within 50 MiB of memory"
+    assert writer.commits == 0
+
+
 def sent(*files: bytes) -> list[tuple[str, tuple[str, bytes]]]:
     return [("file", (f"bars{number}.csv", data)) for number, data in enumerate(files, 1)]
 

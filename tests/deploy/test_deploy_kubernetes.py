@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from data_service.adapters.uploads import MOST_ROWS, rows_within
+from data_service.api.imports import MOST_BYTES
 from shared.server import DRAIN_S
 from tests.deploy.files import (
     BASE,
@@ -106,6 +108,19 @@ def test_a_pod_can_do_no_more_than_it_needs(workload: dict[str, Any]) -> None:
     assert pod["automountServiceAccountToken"] is False
     assert {"cpu", "memory"} == set(container["resources"]["requests"])
     assert "memory" in container["resources"]["limits"]
+
+
+def test_data_service_has_the_memory_and_the_disk_for_the_largest_import_there_may_be() -> None:
+    deployment = manifest("Deployment", "data-service")
+    limits = container_of(deployment)["resources"]["limits"]
+    assert rows_within(_bytes(limits["memory"])) >= MOST_ROWS
+    (tmp,) = (one["emptyDir"] for one in deployment["spec"]["template"]["spec"]["volumes"] if one["name"] == "tmp")
+    assert _bytes(tmp["sizeLimit"]) >= 2 * MOST_BYTES
+
+
+def _bytes(quantity: str) -> int:
+    number, unit = quantity[:-2], quantity[-2:]
+    return int(number) << {"Mi": 20, "Gi": 30}[unit]
 
 
 @each_workload

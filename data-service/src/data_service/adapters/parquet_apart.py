@@ -1,7 +1,8 @@
 """Parquet files of others, read in a process of their own.
 
 Polars ends the whole process (abort) over some damaged files, and what a file unpacks to is only what it says of itself. So a
-file that nobody here has written is read by a process that may end, and may have `_MOST_MEMORY` of its own.
+file that nobody here has written is read by a process that may end, and has memory of its own: half of what there is for this
+one and its container, so that it is refused what it asks for before the kernel ends one of the two.
 """
 
 import os
@@ -17,7 +18,9 @@ from typing import Any, BinaryIO, TypeVar
 
 import polars as pl
 
-__all__ = ["ParquetFile", "Unreadable", "opened_apart"]
+from data_service.adapters.memory import memory_bound
+
+__all__ = ["ParquetFile", "ReaderEnded", "Unreadable", "opened_apart"]
 
 _MOST_MEMORY = 6 << 30
 _Asked = TypeVar("_Asked")
@@ -27,6 +30,26 @@ class Unreadable(Exception):
     """Not a Parquet file, or a damaged one."""
 
 
+class ReaderEnded(Unreadable):
+    """So damaged that its reader ended, or wanted more than it may have, `memory` bytes: it cannot be told which."""
+
+    def __init__(self, memory: int) -> None:
+        super().__init__(memory)
+        self.memory = memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    pool: Executor
+    memory: int
+
+    def ask(self, question: Callable[..., _Asked], *about: Any) -> _Asked:
+        try:
+            return self.pool.submit(question, *about).result()
+        except (BrokenProcessPool, MemoryError, OSError, RuntimeError, ValueError) as error:
+            raise ReaderEnded(self.memory) from error
+
+
 @dataclass(frozen=True, slots=True)
 class ParquetFile:
     """`names` and `rows` as its footer says."""
@@ -34,12 +57,12 @@ class ParquetFile:
     names: list[str]
     rows: int
     _descriptor: int
-    _reader: Executor
+    _reader: _Reader
 
     def pieces(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         """So many rows at a time."""
         for first in range(0, self.rows, rows):
-            yield self._reader.submit(_piece, DupFd(self._descriptor), columns, first, rows).result()
+            yield self._reader.ask(_piece, DupFd(self._descriptor), columns, first, rows)
 
 
 @contextmanager
@@ -49,18 +72,18 @@ def opened_apart(file: BinaryIO) -> Iterator[ParquetFile]:
     place = os.lseek(descriptor, 0, os.SEEK_CUR)
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])  # what each reader imports, imported once
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_bound_memory) as reader:
+    memory = min(memory_bound() // 2, _MOST_MEMORY)
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_bound_memory, initargs=(memory,)) as pool:
+        reader = _Reader(pool, memory)
         try:
-            yield ParquetFile(*reader.submit(_shape, DupFd(descriptor)).result(), descriptor, reader)
-        except BrokenProcessPool as error:
-            raise Unreadable from error
+            yield ParquetFile(*reader.ask(_shape, DupFd(descriptor)), descriptor, reader)
         finally:
             os.lseek(descriptor, place, os.SEEK_SET)  # shared with the reader; `file` relies on it
 
 
-def _bound_memory() -> None:
+def _bound_memory(memory: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = _MOST_MEMORY if most == resource.RLIM_INFINITY else min(most, _MOST_MEMORY)
+    bound = memory if most == resource.RLIM_INFINITY else min(most, memory)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
 
 

@@ -12,14 +12,21 @@ from typing import BinaryIO
 
 import polars as pl
 
-from data_service.adapters.parquet_apart import Unreadable, opened_apart
+from data_service.adapters.memory import memory_bound
+from data_service.adapters.parquet_apart import ReaderEnded, Unreadable, opened_apart
 from data_service.adapters.parquet_footer import unpacked_bytes
 from data_service.domain.importing import ACTIONS, COLUMNS, MISSING, OF_DAYS, REQUIRED, TWICE, UNKNOWN, Fault, Rows, Upload
 
-__all__ = ["MOST_ROWS", "ColumnMap", "Source", "read_upload"]
+__all__ = ["MOST_ROWS", "ColumnMap", "Source", "read_upload", "rows_within"]
 
 MOST_ROWS = 10_000_000
+"""Of a file."""
 _MOST_UNPACKED = 2 << 30
+_BESIDE_ROWS = 512 << 20
+"""What the service and a reader of Parquet take without any row."""
+_BYTES_A_ROW = 350
+"""Measured: 310 at the peak, when all are sorted and merged."""
+_FEWEST_ROWS = 250_000
 _PIECE = 16 << 20
 _PIECE_ROWS = 500_000
 _LONGEST_LINE = 64 << 10
@@ -62,17 +69,30 @@ def read_upload(
     sources: Sequence[Source], mapping: ColumnMap, upload: Upload, progress: Callable[[int], object] = lambda _read: None
 ) -> Rows:
     """`UnfitUpload` names every fault of every file. `progress` is told by how many bytes reading went on."""
+    most, rows = rows_within(memory_bound()), 0
     for source in _named_apart(sources):
         try:
             start = source.file.read(len(_PARQUET))
             source.file.seek(0)
             frames = _parquet if start == _PARQUET else _csv
             for raw, read in frames(source, mapping, upload):
+                rows = _no_more_than(most, rows + raw.height)
                 upload.add(source.name, raw)
                 progress(read)
         except _Unfit as unfit:
             upload.faults.add(Fault(source.name, unfit.row, None, unfit.reason))
     return upload.rows()
+
+
+def rows_within(memory: int) -> int:
+    """How many an import may have so that it is refused before the kernel ends the service."""
+    return max((memory - _BESIDE_ROWS) // _BYTES_A_ROW, _FEWEST_ROWS)
+
+
+def _no_more_than(most: int, rows: int) -> int:
+    if rows > most:
+        raise _Unfit(f"more than {most:,} rows in all, for which there is no memory")
+    return rows
 
 
 def _named_apart(sources: Sequence[Source]) -> Iterator[Source]:
@@ -191,5 +211,7 @@ def _parquet(source: Source, mapping: ColumnMap, upload: Upload) -> _Pieces:
                 number = pl.int_range(first, first + pl.len(), dtype=pl.UInt32)
                 yield piece.rename(kept).with_columns(row=number), size * piece.height // file.rows
                 first += piece.height
+    except ReaderEnded as error:
+        raise _Unfit(f"damaged, or not to be read within {error.memory >> 20:,} MiB of memory") from error
     except Unreadable as error:
         raise unreadable from error

@@ -11,8 +11,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
 
 from kalpi_local.servers import Valkey
-from ratelimit_service.adapters.counters import RedisCounters
-from ratelimit_service.adapters.day_counters import DayCounters
+from ratelimit_service.adapters.counters import RedisCounters, ToldGateways
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.cli.usage import app
@@ -164,7 +163,7 @@ async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time
 ) -> None:
     await store.take([*ASKED, Asked(at=NOW - timedelta(days=1), user=5)])
     raising = Interrupted(scripts)
-    refill = Refill(PostgresUnits(store.database.connection), DayCounters(redis), raising, lambda: NOW)
+    refill = Refill(PostgresUnits(store.database.connection), RedisCounters(redis), raising, lambda: NOW)
     await redis.set("limits:epoch", "first")
     assert await refill.look() == 10
     assert (await compare(database_url, valkey.url)).exit_code == 0, "and yesterday's is not today's"
@@ -178,7 +177,7 @@ async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time
     with pytest.raises(Unavailable):
         await refill.look()
     assert await refill.look() == 4, "what a gateway had heard of is more, and stays"
-    assert await DayCounters(redis).used(NOW.date()) == {ASKED[0].subject: 8, ASKED[-1].subject: 4}
+    assert await RedisCounters(redis).used_by_all(NOW.date()) == {ASKED[0].subject: 8, ASKED[-1].subject: 4}
 
 
 async def test_what_was_set_back_is_neither_a_difference_nor_given_again(
@@ -187,10 +186,10 @@ async def test_what_was_set_back_is_neither_a_difference_nor_given_again(
     await spend(scripts, ASKED)
     await store.take(ASKED[:5])
     await PublishedPlans(redis, bus).declare()
-    resetting = Resetting(RedisCounters(redis, bus), store.database, Recorder(lambda: NOW, new_id))
+    resetting = Resetting(RedisCounters(redis), ToldGateways(bus), store.database, Recorder(lambda: NOW, new_id))
     for user in (1, 2):
         await resetting.reset("users", str(user_id(user)), "our mistake", Origin("an administrator", "r", None))
     await store.take(ASKED[5:])  # what was still on its way
     told = await compare(database_url, valkey.url)
     assert told.exit_code == 0, told.output
-    assert await Refill(PostgresUnits(store.database.connection), DayCounters(redis), Limiter(scripts), lambda: NOW).look() == 0
+    assert await Refill(PostgresUnits(store.database.connection), RedisCounters(redis), Limiter(scripts), lambda: NOW).look() == 0

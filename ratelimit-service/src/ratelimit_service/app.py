@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from ratelimit_service.adapters.counters import RedisCounters
-from ratelimit_service.adapters.day_counters import DayCounters
+from ratelimit_service.adapters.counters import RedisCounters, ToldGateways
 from ratelimit_service.adapters.partitions import schedules
 from ratelimit_service.adapters.plans import FilePlans, PublishedPlans
 from ratelimit_service.adapters.postgres import PostgresDatabase
@@ -74,8 +73,10 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     changed = asyncio.Event()
     recorder = Recorder(clock, new_id)
     control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder)
-    services = _services(database, reads, RedisCounters(redis, bus), limiter, plans, recorder, changed)
-    refill = Refill(PostgresUnits(reads.connection), DayCounters(redis), limiter, clock)
+    counters = RedisCounters(redis)
+    resetting = Resetting(counters, ToldGateways(bus), database, recorder)
+    services = _services(database, reads, resetting, limiter, plans, recorder, changed)
+    refill = Refill(PostgresUnits(reads.connection), counters, limiter, clock)
     sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
     taking = UsageTaking(bus, usage.connection, shell.metrics, clock, kept=kept, log_per_s=settings.log_per_s)
     looking = PeriodicTask("plans", control.look, every_s=settings.plans_look_s, wake=changed)
@@ -132,7 +133,7 @@ def _control_of(
 def _services(
     database: PostgresDatabase,
     reads: PostgresDatabase,
-    counters: RedisCounters,
+    resetting: Resetting,
     limiter: Limiter,
     plans: PlanWatcher,
     recorder: Recorder,
@@ -143,7 +144,7 @@ def _services(
         limiter=limiter,
         publishing=Publishing(database, plans, recorder, changed),
         overriding=Overriding(database, recorder, changed),
-        resetting=Resetting(counters, database, recorder),
+        resetting=resetting,
         deciding=Deciding(limiter, plans, recorder.clock),
         history=PostgresHistory(reads.connection),
         analytics=PostgresAnalytics(reads.connection),

@@ -10,7 +10,7 @@ from nats.errors import Error as NatsError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ratelimit_service.adapters.day_counters import DayCounters
+from ratelimit_service.adapters.counters import RedisCounters
 from ratelimit_service.adapters.postgres import PostgresDatabase
 from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.domain.reconciling import Counted, Difference, Report, reconcile
@@ -62,11 +62,11 @@ def reconcile_(
 async def _compare(database_url: str, redis_url: str, nats_url: str, of: date) -> tuple[Report, tuple[int, int], int | None]:
     database = PostgresDatabase(database_url, service="kalpi-usage", pool_size=1, within_s=_WITHIN_S, away="usage cannot be read")
     async with database, open_store(redis_url) as redis:
-        units, counters = PostgresUnits(database.connection), DayCounters(redis)
+        units, counters = PostgresUnits(database.connection), RedisCounters(redis)
         limited = await _limited_tiers(redis)
         # Postgres first: what is spent meanwhile is then more in the counters, as whatever is under way is
         counted = {subject: Counted(spent, tier in limited) for subject, (spent, tier) in (await units.of(of)).items()}
-        report = reconcile(counted, await counters.used(of), await counters.leased(of))
+        report = reconcile(counted, await counters.used_by_all(of), await counters.leased(of))
         return report, await units.lost(of), await _waiting(nats_url)
 
 

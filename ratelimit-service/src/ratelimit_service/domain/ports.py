@@ -10,7 +10,7 @@ from uuid import UUID
 from ratelimit_service.domain.model import Change, Noun, OverrideState, PlanVersion, Source, TenantOverride
 from shared.limits.plans import PlanBook
 
-__all__ = ["Books", "ChangeFilter", "Counters", "Database", "PlanFile", "Rows", "StoreState"]
+__all__ = ["Books", "ChangeFilter", "Counters", "Database", "Gateways", "PlanFile", "Rows", "StoreState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +120,16 @@ class Books(Protocol):
 class Counters(Protocol):
     """Each raises Unavailable when Redis is away."""
 
-    async def used(self, subjects: Sequence[str]) -> Mapping[str, int]:
-        """Today, by subject, of each day's counter that is there."""
+    async def used(self, day: date, subjects: Sequence[str]) -> Mapping[str, int]:
+        """By subject, of each counter of that day that is there."""
         ...
 
     async def clear(self, subjects: Sequence[str]) -> None:
-        """So that nothing is used of any quota; what gateways hold of it on lease is not given back, and they are told to
-        forget what they know of it. Unavailable when NATS is away, too."""
+        """So that nothing is used of any quota; what gateways hold of it on lease is not given back."""
+        ...
+
+
+class Gateways(Protocol):
+    async def forget(self, subjects: Sequence[str]) -> None:
+        """Returns once they will hear that what they know of these is nothing any more. Unavailable when NATS is away."""
         ...

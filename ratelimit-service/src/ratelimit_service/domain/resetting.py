@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 
 from ratelimit_service.domain.model import Origin
-from ratelimit_service.domain.ports import Counters, Database
+from ratelimit_service.domain.ports import Counters, Database, Gateways
 from ratelimit_service.domain.subjects import Kind, subjects_of
 from ratelimit_service.domain.versions import Recorder
 
@@ -14,6 +15,7 @@ __all__ = ["Resetting"]
 @dataclass(frozen=True, slots=True)
 class Resetting:
     counters: Counters
+    gateways: Gateways
     database: Database
     recorder: Recorder
 
@@ -25,11 +27,13 @@ class Resetting:
         computed keeps its slots.
         """
         subjects = subjects_of(kind, name)
-        used = await self.counters.used(subjects)
+        today = self.recorder.clock().astimezone(UTC).date()
+        used = await self.counters.used(today, subjects)
         told = {f"day:{subject}": units for subject, units in used.items()}
         reset = self.recorder.change(origin, "counter", "reset", subjects[0], reason=reason, before=told)
         async with self.database.begin() as rows:
             await rows.add_change(reset)
-            await rows.take_back(reset.at.date(), used)
+            await rows.take_back(today, used)
         await self.counters.clear(subjects)
+        await self.gateways.forget(subjects)
         return told

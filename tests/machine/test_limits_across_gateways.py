@@ -79,7 +79,7 @@ async def test_a_gateway_killed_with_a_lease_admits_no_more_and_what_it_lost_is_
     urls = stack.state["urls"]
     async with ScriptConnection(urls["valkey"]) as scripts:
         subject = f"user:{(await usage_of(stack))['user_id']}"
-        await Limiter(scripts).raise_to(subject, "day", datetime.now(UTC).date(), LARGE - LEFT)
+        await Limiter(scripts).raise_to(subject, datetime.now(UTC).date(), LARGE - LEFT)
     killed = asyncio.create_task(kill_one_that_leases(urls["valkey"], subject))
     answers = await ask_all(stack, "premium", LEFT + 1000)
     name, held = await killed

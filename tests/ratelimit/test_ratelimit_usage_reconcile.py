@@ -25,11 +25,12 @@ from shared.errors import Unavailable
 from shared.events import EventBus
 from shared.ids import new_id
 from shared.limits.book import PLANS_KEY
+from shared.limits.keys import members_of
 from shared.limits.limiter import Limiter, policies_of
-from shared.limits.plans import parse_plans
+from shared.limits.plans import Limits, Override, PlanBook, parse_plans
 from shared.scripts import ScriptConnection
 from shared.store import open_store
-from tests.ratelimit.usage_world import Asked, UsageStore, usage_store, user_id
+from tests.ratelimit.usage_world import Asked, UsageStore, tenant_id, usage_store, user_id
 
 PLANS = parse_plans(FilePlans(None).text())
 NOW = system_clock().astimezone(UTC)
@@ -146,16 +147,43 @@ def test_every_subject_is_told_of_once_and_the_sums_are_those_of_the_differences
 # ----- a store that was emptied
 
 
+class InForceNow:
+    def __init__(self, book: PlanBook) -> None:
+        self.book = book
+
+
+def refill_of(store: UsageStore, redis: Redis, raising: Limiter, book: PlanBook = PLANS) -> Refill:
+    return Refill(PostgresUnits(store.database.connection), RedisCounters(redis), raising, InForceNow(book), lambda: NOW)
+
+
+async def test_a_tenants_total_is_raised_as_well_so_that_no_unit_that_was_counted_is_admitted_twice(
+    store: UsageStore, redis: Redis, scripts: ScriptConnection, database_url: str, valkey: Valkey
+) -> None:
+    """Members 1 and 2 have spent ten of the fourteen that their tenant has for all of them."""
+    tenant, other = str(tenant_id(1)), str(tenant_id(30))
+    of_tenant = Limits.model_validate({"day": 500, "tenant": 14})
+    book = PLANS.model_copy(update={"overrides": {tenant: Override(limits=of_tenant)}})
+    await redis.set(PLANS_KEY, book.model_dump_json())
+    await store.take([*ASKED, Asked(at=NOW, user=30)])
+    await redis.set("limits:epoch", "emptied")
+    refill = refill_of(store, redis, Limiter(scripts), book)
+    assert await refill.look() == 10 + 1 + 10
+    assert await RedisCounters(redis).used(NOW.date(), [members_of(tenant), members_of(other)]) == {members_of(tenant): 10}
+    assert (await compare(database_url, valkey.url)).exit_code == 0
+    asked = [policies_of(of_tenant, ASKED[at].subject, tenant=tenant) for at in (0, -1, 0, -1, 0)]
+    assert [(await Limiter(scripts).decide(policies)).admitted for policies in asked] == [*[True] * 4, False]
+
+
 class Interrupted(Limiter):
     """`away` for so many calls first."""
 
     away = 0
 
-    async def raise_to(self, subject: str, policy: str, day: date, used: int) -> int:
+    async def raise_to(self, subject: str, day: date, used: int) -> int:
         if self.away:
             self.away -= 1
             raise Unavailable("away")
-        return await super().raise_to(subject, policy, day, used)
+        return await super().raise_to(subject, day, used)
 
 
 async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time_it_was_emptied(
@@ -163,7 +191,7 @@ async def test_an_emptied_store_is_raised_to_what_was_counted_once_for_each_time
 ) -> None:
     await store.take([*ASKED, Asked(at=NOW - timedelta(days=1), user=5)])
     raising = Interrupted(scripts)
-    refill = Refill(PostgresUnits(store.database.connection), RedisCounters(redis), raising, lambda: NOW)
+    refill = refill_of(store, redis, raising)
     await redis.set("limits:epoch", "first")
     assert await refill.look() == 10
     assert (await compare(database_url, valkey.url)).exit_code == 0, "and yesterday's is not today's"
@@ -192,4 +220,5 @@ async def test_what_was_set_back_is_neither_a_difference_nor_given_again(
     await store.take(ASKED[5:])  # what was still on its way
     told = await compare(database_url, valkey.url)
     assert told.exit_code == 0, told.output
-    assert await Refill(PostgresUnits(store.database.connection), RedisCounters(redis), Limiter(scripts), lambda: NOW).look() == 0
+    refill = refill_of(store, redis, Limiter(scripts))
+    assert await refill.look() == 0

@@ -18,7 +18,7 @@ from ratelimit_service.domain.requests import NOBODY, RequestBatch, Requests, ev
 from ratelimit_service.domain.rollups import GRAINS, OTHER, day_units, folded, rollups
 from ratelimit_service.domain.sampling import Sampler
 from ratelimit_service.domain.sums import Sums, added_up
-from tests.ratelimit.usage_world import NOON, Asked, batch_id, batch_of, key_id, user_id
+from tests.ratelimit.usage_world import NOON, Asked, batch_id, batch_of, key_id, tenant_id, user_id
 
 # ----- latencies
 
@@ -110,10 +110,13 @@ def test_requests_are_counted_together_as_they_are_one_by_one(asked: list[Asked]
 
 
 @given(st.lists(ASKED, max_size=40))
-def test_units_are_counted_for_who_paid_on_the_day(asked: list[Asked]) -> None:
+def test_units_are_counted_for_who_paid_on_the_day_and_for_their_tenant_in_all(asked: list[Asked]) -> None:
     expected: Counter[tuple[int, str]] = Counter()
     for one in asked:
-        expected[round(one.at.timestamp()) // 86_400 * 86_400, one.subject] += one.units
+        day = round(one.at.timestamp()) // 86_400 * 86_400
+        expected[day, one.subject] += one.units
+        if one.user:
+            expected[day, f"members:{tenant_id(one.user)}"] += one.units
     found = day_units(counted([one._replace(at=one.at.replace(microsecond=0)) for one in asked]))
     assert {key: spent.units for key, spent in found.items()} == {key: units for key, units in expected.items() if units}
 

@@ -20,7 +20,7 @@ from ratelimit_service.migrate import migrate
 from shared.errors import Unavailable
 from shared.ids import new_id
 from tests.ratelimit.databases import KEPT, partitioned_database
-from tests.ratelimit.usage_world import NOON, Asked, UsageStore, batch_id, batch_of, usage_store, user_id
+from tests.ratelimit.usage_world import NOON, Asked, UsageStore, batch_id, batch_of, tenant_id, usage_store, user_id
 
 GRAINS = ("minute", "hour", "day")
 
@@ -75,6 +75,7 @@ async def test_every_number_is_found_where_it_belongs(store: UsageStore) -> None
     )
     day = "day = '2026-03-14'"
     assert await store.rows(f"SELECT subject, units FROM ratelimit.usage_units WHERE {day} ORDER BY subject") == [
+        (f"members:{tenant_id(1)}", 5),
         (f"user:{user_id(1)}", 4),
         (f"user:{user_id(2)}", 1),
     ]

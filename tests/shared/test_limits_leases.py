@@ -9,6 +9,7 @@ from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.limits.counters import Counters
 from shared.limits.fields import ratelimit_fields
+from shared.limits.keys import members_of
 from shared.limits.limiter import Decision
 from shared.limits.plans import Burst, Limits, Quota
 from shared.limits.presence import SETTLING_S
@@ -279,10 +280,29 @@ async def test_a_counter_is_raised_to_at_least_what_somebody_else_knows(world_of
     await heat(world, times=10)
     today = world.now().date()
     gateway = world.gateways[0]
-    assert await gateway.raise_to(world.subject, "day", today, 30) == 20
-    assert await gateway.raise_to(world.subject, "day", today, 5) == 0
-    assert await gateway.raise_to(world.subject, "day", today - timedelta(days=1), 49) == 0
+    assert await gateway.raise_to(world.subject, today, 30) == 20
+    assert await gateway.raise_to(world.subject, today, 5) == 0
+    assert await gateway.raise_to(world.subject, today - timedelta(days=1), 49) == 0
     assert (await world.used())[1] == 30
+
+
+async def test_a_tenants_total_in_an_emptied_store_is_raised_to_the_greater_of_what_was_heard_and_what_was_counted(
+    world_of: MakeWorld, scripts: ScriptConnection
+) -> None:
+    """So its members spend no more of it than what was neither heard of nor counted."""
+    world = await world_of(Limits())
+    gateway, limits, tenant = world.gateways[0], Limits(day=50, tenant=30), new_id().hex
+    one, other = (gateway.purse(f"user:{new_id()}", limits, tenant=tenant) for _ in range(2))
+    for purse in (one, other, one, other):
+        await gateway.spend(purse)
+    await scripts.call(EMPTY, ["-"], [])
+    await world.look()
+    world.microseconds += round(SETTLING_S * 1_000_000)
+    await world.look()
+    assert [outcome.remaining for outcome in (await gateway.look(one)).outcomes] == [48, 26], "as it had heard"
+    assert await gateway.raise_to(members_of(tenant), world.now().date(), 27) == 23
+    admitted = [(await gateway.spend(purse)).admitted for purse in (one, other, one, other)]
+    assert admitted == [True, True, True, False]
 
 
 async def test_gateways_that_leave_are_not_counted(scripts: ScriptConnection) -> None:

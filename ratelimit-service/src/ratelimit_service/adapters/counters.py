@@ -10,14 +10,14 @@ from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
 from shared.events import EventBus
-from shared.limits.keys import EPOCH, LEASES, counter
+from shared.limits.keys import EPOCH, LEASES, counter, members_of
 from shared.subjects import COUNTERS_SUBJECT
 
 __all__ = ["RedisCounters", "ToldGateways"]
 
 _COUNTERS = counter("day", "")
 _KINDS = ("day", "burst")
-_OF_CALLERS = ("user:", "tenant:")
+_OF_CALLERS = ("user:", "tenant:", members_of(""))
 _CHUNK = 1000
 _EPOCH = date(1970, 1, 1)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from ratelimit_service.adapters.counters import RedisCounters
 from ratelimit_service.adapters.postgres import PostgresDatabase
 from ratelimit_service.adapters.usage_units import PostgresUnits
 from ratelimit_service.domain.reconciling import Counted, Difference, Report, reconcile
+from ratelimit_service.domain.subjects import counts_day, is_together
 from shared.clock import system_clock
 from shared.errors import KalpiError, Unavailable
 from shared.events import EventBus
@@ -63,22 +65,33 @@ async def _compare(database_url: str, redis_url: str, nats_url: str, of: date) -
     database = PostgresDatabase(database_url, service="kalpi-usage", pool_size=1, within_s=_WITHIN_S, away="usage cannot be read")
     async with database, open_store(redis_url) as redis:
         units, counters = PostgresUnits(database.connection), RedisCounters(redis)
-        limited = await _limited_tiers(redis)
+        book = await _book(redis)
         # Postgres first: what is spent meanwhile is then more in the counters, as whatever is under way is
-        counted = {subject: Counted(spent, tier in limited) for subject, (spent, tier) in (await units.of(of)).items()}
-        report = reconcile(counted, await counters.used_by_all(of), await counters.leased(of))
+        spent = await units.of(of)
+        used = await counters.used_by_all(of)
+        report = reconcile(_counted(spent, used, book), used, await counters.leased(of))
         return report, await units.lost(of), await _waiting(nats_url)
 
 
-async def _limited_tiers(redis: Redis) -> set[str]:
-    """Those with a quota of the day."""
+def _counted(spent: Mapping[str, tuple[int, str]], used: Mapping[str, int], book: PlanBook) -> dict[str, Counted]:
+    """Without the totals of tenants that have no quota of all their members, as nearly all have none."""
+    now = system_clock()
+    limited = {subject: counts_day(subject, tier, book, now) for subject, (_, tier) in spent.items()}
+    return {
+        subject: Counted(units, limited[subject])
+        for subject, (units, _) in spent.items()
+        if limited[subject] or subject in used or not is_together(subject)
+    }
+
+
+async def _book(redis: Redis) -> PlanBook:
     try:
         text = await redis.get(PLANS_KEY)
     except (RedisError, OSError) as error:
         raise Unavailable("the plans in Redis cannot be read") from error
     if text is None:
         raise Unavailable("there are no plans in Redis")
-    return {name for name, plan in PlanBook.model_validate_json(text).tiers.items() if plan.limits.day is not None}
+    return PlanBook.model_validate_json(text)
 
 
 async def _waiting(nats_url: str) -> int | None:

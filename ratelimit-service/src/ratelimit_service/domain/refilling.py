@@ -2,7 +2,7 @@
 
 The store has a mark, which gateways put there (`limits:epoch`): another one, or none, says that it lost what it had. Gateways
 raise the counters to what they have heard of them; here it is to what was counted. The greater of both wins, so what is admitted
-twice is at most what was spent and neither heard of nor counted.
+twice is at most what was spent and neither heard of nor counted: of a caller's quota, and of a tenant's for all its members.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, date
 from typing import Protocol
 
+from ratelimit_service.domain.control import InForce
+from ratelimit_service.domain.subjects import counts_day, is_together
 from shared.clock import Clock
 from shared.logging import get_logger
 
@@ -32,7 +34,7 @@ class Mark(Protocol):
 
 
 class Raising(Protocol):
-    async def raise_to(self, subject: str, policy: str, day: date, used: int) -> int:
+    async def raise_to(self, subject: str, day: date, used: int) -> int:
         """At least so many units of the day count as used; how many were added. Unavailable."""
         ...
 
@@ -40,8 +42,9 @@ class Raising(Protocol):
 class Refill:
     """`look` again and again; the first time raises, too: what happened before is not known here."""
 
-    def __init__(self, units: Units, mark: Mark, raising: Raising, clock: Clock) -> None:
+    def __init__(self, units: Units, mark: Mark, raising: Raising, plans: InForce, clock: Clock) -> None:
         self._units = units
+        self._plans = plans
         self._mark = mark
         self._raising = raising
         self._clock = clock
@@ -52,14 +55,19 @@ class Refill:
         epoch = await self._mark.epoch()
         if epoch == self._filled:
             return 0
-        today = self._clock().astimezone(UTC).date()
-        subjects = list((await self._units.of(today)).items())
+        now = self._clock()
+        today, book = now.astimezone(UTC).date(), self._plans.book
+        counted = await self._units.of(today)
+        # of the tenants there are, few have a quota of all their members together
+        subjects = [
+            (subject, units)
+            for subject, (units, tier) in counted.items()
+            if not is_together(subject) or counts_day(subject, tier, book, now)
+        ]
         added = 0
         for start in range(0, len(subjects), _AT_A_TIME):
             some = subjects[start : start + _AT_A_TIME]
-            added += sum(
-                await asyncio.gather(*(self._raising.raise_to(subject, "day", today, units) for subject, (units, _) in some))
-            )
+            added += sum(await asyncio.gather(*(self._raising.raise_to(subject, today, units) for subject, units in some)))
         # the one that was there before: a store that was emptied meanwhile is another again
         self._filled = epoch
         if added:

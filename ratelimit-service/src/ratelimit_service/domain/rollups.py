@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from ratelimit_service.domain.requests import NOBODY
 from ratelimit_service.domain.sums import Sums
+from shared.limits.keys import members_of
 
 __all__ = ["GRAINS", "OTHER", "Asked", "Demand", "Grain", "Rollup", "Spent", "Traffic", "Use", "day_units", "folded", "rollups"]
 
@@ -104,14 +106,16 @@ class Spent(NamedTuple):
 
 
 def day_units(sums: Sums) -> dict[tuple[int, str], Spent]:
-    """What each subject has spent of its day's quota, by day (its beginning, in Unix seconds) and subject; what cost nothing is
-    not there."""
+    """What each subject, and each tenant in all, has spent of its day's quota, by day (its beginning, in Unix seconds) and
+    subject; what cost nothing is not there."""
     spent: dict[tuple[int, str], Spent] = {}
     for (at, caller, _), (_, units, *_) in sums.asked.items():
         if units:
-            key = at - at % GRAINS["day"], caller.subject
-            before = spent[key].units if key in spent else 0
-            spent[key] = Spent(before + units, caller.tier)
+            day = at - at % GRAINS["day"]
+            together = [members_of(str(caller.tenant_id))] if caller.tenant_id != NOBODY else []
+            for subject in (caller.subject, *together):
+                before = spent.get((day, subject))
+                spent[day, subject] = Spent(units + (before.units if before is not None else 0), caller.tier)
     return spent
 
 

@@ -1,13 +1,16 @@
 """Whose counters: of a user, of a tenant, of an address, and of what operators' own services count."""
 
+from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 from uuid import UUID
 
 from shared.errors import InvalidInput
+from shared.limits.keys import members_of
+from shared.limits.plans import PlanBook
 from shared.limits.sharing import address_of
 
-__all__ = ["Kind", "own_subject", "subjects_of"]
+__all__ = ["Kind", "counts_day", "is_together", "own_subject", "subjects_of"]
 
 Kind = Literal["users", "tenants", "addresses"]
 
@@ -23,7 +26,19 @@ def subjects_of(kind: Kind, name: str) -> tuple[str, ...]:
     except ValueError:
         wanted = "an IP address" if kind == "addresses" else "an id"
         raise InvalidInput.field("path", "name", msg=f"not {wanted}") from None
-    return (f"user:{known}",) if kind == "users" else (f"tenant:{known}", f"members:{known}")
+    return (f"user:{known}",) if kind == "users" else (f"tenant:{known}", members_of(known))
+
+
+def is_together(subject: str) -> bool:
+    """Whether it is what all members of a tenant spend together: counted of every tenant, limited for a few."""
+    return subject.startswith(members_of(""))
+
+
+def counts_day(subject: str, tier: str, book: PlanBook, now: datetime) -> bool:
+    """Whether the gateways have a counter of its day: whether there is a quota, as far as its tier and its own name tell."""
+    kind, _, name = subject.partition(":")
+    plan = book.plan_of(tier, "" if kind == "user" else name, now)
+    return plan is not None and (plan.limits.tenant if is_together(subject) else plan.limits.day) is not None
 
 
 def _plain(name: str) -> str:

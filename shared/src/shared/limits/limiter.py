@@ -351,10 +351,9 @@ class Limiter:
 
     # ----- an emptied store
 
-    async def raise_to(self, subject: str, policy: str, day: date, used: int) -> int:
-        """At least so many units of that day's quota count as used; how many were added. `policy` is `day`, or `tenant`."""
-        of = subject if policy == "day" else f"members:{subject.removeprefix('tenant:')}"
-        return await self._counters.restore([Restored(counter("day", of), (day - date(1970, 1, 1)).days, used)])
+    async def raise_to(self, subject: str, day: date, used: int) -> int:
+        """At least so many units of that day's quota count as used; how many were added."""
+        return await self._counters.restore([Restored(counter("day", subject), (day - date(1970, 1, 1)).days, used)])
 
     async def _restore(self, everything: bool) -> bool:  # noqa: FBT001 - Presence's
         """Raises the counters of an emptied store to what was heard of them, or else pays what was spent without one."""

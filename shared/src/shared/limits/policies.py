@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from shared.limits.keys import counter
+from shared.limits.keys import counter, members_of
 from shared.limits.plans import SECONDS_A_DAY, Burst, Limits, Outage, Quota
 
 __all__ = ["Decision", "Heading", "Outcome", "Policy", "burst_policy", "policies_of", "slots_policy"]
@@ -135,7 +135,7 @@ def policies_of(
     if limits.day is not None:
         policies.append(_day_policy("day", subject, limits.day, day_cost))
     if limits.tenant is not None and tenant:
-        policies.append(_day_policy("tenant", f"members:{tenant}", limits.tenant, day_cost))
+        policies.append(_day_policy("tenant", members_of(tenant), limits.tenant, day_cost))
     if limits.ip is not None and address:
         policies.append(burst_policy("ip", f"callers:{address}", limits.ip, burst_cost))
     return policies

@@ -83,7 +83,7 @@ async def until_empty(bus: EventBus) -> None:
     await until(empty, what="a stream that holds nothing more")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_killed_at_every_step_it_loses_nothing_and_counts_nothing_twice(
     database_url: str, server: Nats, store: UsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

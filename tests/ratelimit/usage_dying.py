@@ -66,8 +66,13 @@ def die_at(step: str) -> None:
 
 
 def patient() -> None:
-    """What is killed so often must not be given up, and is not waited for long."""
+    """What is killed so often must not be given up, and is not waited for long.
+
+    A few are taken at a time: together, the batches of this process and of those before it would be one transaction, which comes
+    to each of its steps once.
+    """
     shared.events.MAX_DELIVERIES = 1000
+    shared.events._FETCHED = BATCHES // _NTH
     usage_feed._ACK_WAIT_S = ACK_WAIT_S  # type: ignore[assignment]
 
 

@@ -12,7 +12,7 @@ from data_service.app import NAME, create_app
 from data_service.settings import Settings
 from shared.limits.plans import Entitlements
 from tests.support.asgi import running
-from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import PRINCIPAL_KEYS, Vouched, headers_for, user
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,7 +37,7 @@ def settings(tmp_path: Path, redis_url: str, nats_url: str) -> Settings:
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """As a premium user."""
-    async with running(create_app(settings), headers_for(user("premium"), NAME)) as client:
+    async with running(create_app(settings), Vouched(user("premium"), NAME)) as client:
         yield client
 
 

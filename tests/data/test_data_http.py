@@ -23,7 +23,7 @@ from shared.store import open_store
 from shared.subjects import DEAD_LETTER_STREAM, MARKET_STREAM, bars_subject, feed_subject
 from tests.support.asgi import running
 from tests.support.poll import until
-from tests.support.principals import headers_for, user
+from tests.support.principals import Vouched, headers_for, user
 from tests.support.sample import adjusted
 
 PLANS = """
@@ -164,7 +164,7 @@ async def test_a_tier_sees_its_days_and_is_told_so(client: httpx.AsyncClient, pr
 async def test_a_range_before_the_tiers_window_is_forbidden(settings: Settings, pro: dict[str, str], redis_url: str) -> None:
     async with open_store(redis_url) as redis:
         await redis.set(PLANS_KEY, parse_plans(PLANS).model_dump_json())
-    async with running(create_app(settings), pro) as client:
+    async with running(create_app(settings), headers=pro) as client:
 
         async def refused() -> httpx.Response | None:
             answer = await client.get("/api/v1/bars/IBM?end_date=2011-01-01")
@@ -237,9 +237,9 @@ async def test_a_live_bar_is_served_announced_once_seen_and_kept(settings: Setti
     async def nothing() -> None:
         return
 
-    headers = headers_for(user(), NAME)
+    vouched = Vouched(user(), NAME)
     async with (
-        running(create_app(settings), headers) as client,
+        running(create_app(settings), vouched) as client,
         EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus,
     ):
         bus.follow(MARKET_STREAM, [bars_subject(symbol)], heard, on_gap=nothing, deliver=DeliverPolicy.ALL)
@@ -263,7 +263,7 @@ async def test_a_live_bar_is_served_announced_once_seen_and_kept(settings: Setti
     assert [(row["date"], row["close"]) for row in rows] == [("2020-01-02", 10.0), ("2020-01-03", 12.0)]
     assert len({*announced}) == 3, "the same bar again changes nothing"
 
-    async with running(create_app(settings), headers) as client:
+    async with running(create_app(settings), vouched) as client:
         kept = (await client.get(f"/api/v1/symbols/{symbol}")).json()
     assert kept["data_version"] == version
 
@@ -290,7 +290,7 @@ async def test_an_unfit_live_bar_is_dead_lettered_and_stored_nowhere(
         return
 
     async with (
-        running(create_app(settings), headers_for(user(), NAME)) as client,
+        running(create_app(settings), Vouched(user(), NAME)) as client,
         EventBus(nats_url, service="test", clock=system_clock, new_id=new_id) as bus,
     ):
         sent = await bus.publish(feed_subject("test"), data)

@@ -25,7 +25,7 @@ from shared.settings import ServiceSettings
 from tests.data.memory import MemoryWriter as Memory
 from tests.data.test_data_import import GOOD, NOW, csv, frame_of, parquet, sample
 from tests.support.asgi import running
-from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import PRINCIPAL_KEYS, Vouched, headers_for, user
 
 NAME = "data-service"
 PATH = "/api/v1/data/import"
@@ -51,7 +51,7 @@ def writer() -> Memory:
 @pytest.fixture
 async def client(writer: Memory) -> AsyncIterator[httpx.AsyncClient]:
     """As an administrator."""
-    async with running(app_with(writer), headers_for(user(roles=("admin",)), NAME)) as client:
+    async with running(app_with(writer), Vouched(user(roles=("admin",)), NAME)) as client:
         yield client
 
 
@@ -286,7 +286,7 @@ class Slow(Memory):
 
 async def test_one_import_runs_at_a_time() -> None:
     writer = Slow()
-    async with running(app_with(writer), headers_for(user(roles=("admin",)), NAME)) as client:
+    async with running(app_with(writer), Vouched(user(roles=("admin",)), NAME)) as client:
         first = asyncio.create_task(client.post(PATH, files=sent(csv(GOOD))))
         assert await asyncio.to_thread(writer.inside.wait, 30)
         assert (await client.post(PATH, files=sent(csv(GOOD)))).status_code == 409
@@ -302,7 +302,7 @@ class Full(Memory):
 
 
 async def test_a_full_disk_is_no_fault_of_the_file() -> None:
-    async with running(app_with(Full()), headers_for(user(roles=("admin",)), NAME)) as client:
+    async with running(app_with(Full()), Vouched(user(roles=("admin",)), NAME)) as client:
         answer = await client.post(PATH, files=sent(csv(GOOD)))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
 

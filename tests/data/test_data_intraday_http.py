@@ -13,7 +13,7 @@ from data_service.settings import Settings
 from shared.principal import Principal
 from tests.data.test_data_intraday import NEW_YORK, SESSIONS, joined, series, symbol_of
 from tests.support.asgi import running
-from tests.support.principals import headers_for, user
+from tests.support.principals import Vouched, headers_for, user
 
 PARTS = series(SESSIONS)
 WHOLE = joined(PARTS)
@@ -30,7 +30,7 @@ def csv() -> bytes:
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """As an administrator, with minutes of AAPL brought to its daily bars."""
-    async with running(create_app(settings), headers_for(user("premium", roles=("admin",)), NAME)) as client:
+    async with running(create_app(settings), Vouched(user("premium", roles=("admin",)), NAME)) as client:
         answer = await client.post("/api/v1/data/import?interval=1min&exchange=XNAS", files={"file": ("aapl.csv", csv())})
         assert answer.status_code == 200, answer.text
         assert [(one["symbol"], one["added"], one["rows"]) for one in answer.json()["changed"]] == [("AAPL", 1170, 1170)]

@@ -29,7 +29,7 @@ from shared.subjects import (
 )
 from tests.support.asgi import running
 from tests.support.poll import until
-from tests.support.principals import headers_for, user
+from tests.support.principals import Vouched, user
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def own_settings(settings: Settings, server: Nats) -> Settings:
 
 @pytest.fixture
 async def client(own_settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(create_app(own_settings), headers_for(user(), NAME)) as client:
+    async with running(create_app(own_settings), Vouched(user(), NAME)) as client:
         yield client
 
 
@@ -138,7 +138,7 @@ async def test_a_stream_deleted_while_it_runs_is_filled_again_although_no_bar_ar
     own_settings: Settings, bus: EventBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared.streams, "_LOOK_S", 0.1)
-    async with running(create_app(own_settings), headers_for(user(), NAME)) as client:
+    async with running(create_app(own_settings), Vouched(user(), NAME)) as client:
         versions = await served(client)
         await until_announced(bus, versions)
         await bus.jetstream.delete_stream(MARKET_STREAM)
@@ -162,7 +162,7 @@ async def test_it_starts_where_one_stream_held_both_kinds_of_subjects(own_settin
 
     bus.work(MARKET_STREAM, [FEED_SUBJECTS], "data-service-feed", nothing)
     await feed(bus, 9.0)
-    async with running(create_app(own_settings), headers_for(user(), NAME)) as client:
+    async with running(create_app(own_settings), Vouched(user(), NAME)) as client:
         await feed(bus, 10.0)
         await until_served(client, 10.0)
         await until_announced(bus, await served(client))

@@ -30,7 +30,7 @@ from shared.store import open_store
 from tests.indicator.people import Person
 from tests.support.asgi import Answer, ask, running
 from tests.support.http_server import serving
-from tests.support.principals import ALL, PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import ALL, PRINCIPAL_KEYS, Vouched, headers_for, user
 
 PLANS = """
 anonymous_ip: {quota: 50}
@@ -116,7 +116,7 @@ def app(settings: Settings) -> FastAPI:
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """As a premium user whose plan has everything."""
-    async with running(app, headers_for(user("premium"), NAME)) as client:
+    async with running(app, Vouched(user("premium"), NAME)) as client:
         yield client
 
 

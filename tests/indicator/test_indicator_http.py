@@ -25,7 +25,7 @@ from tests.data.test_data_intraday import SESSIONS, joined, series
 from tests.indicator.conftest import Counted
 from tests.indicator.samples import COLUMNS
 from tests.support.asgi import running
-from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import PRINCIPAL_KEYS, Vouched, headers_for, user
 from tests.support.sample import adjusted
 
 OWN = [{"date": f"2013-01-{day:02}", "open": 9, "high": 12, "low": 8, "close": 10 + day % 3, "volume": 5} for day in range(1, 29)]
@@ -318,7 +318,7 @@ async def test_without_bars_there_is_no_answer_and_no_hang(redis_url: str, nats_
         redis_url=SecretStr(redis_url),
         nats_url=SecretStr(nats_url),
     )
-    async with running(create_app(settings), headers_for(user(), NAME)) as client:
+    async with running(create_app(settings), Vouched(user(), NAME)) as client:
         answer = await client.get("/api/v1/indicators/sma?symbol=AAPL")
         health = (await client.get("/health")).json()
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

@@ -27,7 +27,7 @@ from tests.indicator.conftest import Counted
 from tests.indicator.samples import walk
 from tests.support.asgi import running
 from tests.support.http_server import serving
-from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import PRINCIPAL_KEYS, Vouched, headers_for, user
 from tests.support.sample import PARQUET, SYMBOLS
 
 MANY, VERSIONS = "/internal/v1/bars", "/internal/v1/versions"
@@ -146,7 +146,7 @@ async def services_on(
     database = SecretStr(database_url)
     async with serving(create_data_service(DataSettings(state_dir=state, bars_path=path, **common))) as url:
         app = create_app(Settings(data_urls=(url,), database_url=database, **common))
-        async with running(app, headers_for(user(), NAME)) as own:
+        async with running(app, Vouched(user(), NAME)) as own:
             yield own
 
 

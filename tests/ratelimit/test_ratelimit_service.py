@@ -22,7 +22,7 @@ from shared.store import open_store
 from tests.ratelimit.conftest import SMALL, MakeSettings, OwnFile, day_of, enforced, gateways, parts_of, plans_with
 from tests.support.asgi import running
 from tests.support.poll import until
-from tests.support.principals import headers_for, user
+from tests.support.principals import Vouched, headers_for, user
 
 SHIPPED = parse_plans(FilePlans(None).text())
 
@@ -123,7 +123,7 @@ async def test_use_is_read_and_looking_costs_nothing(redis: Redis, redis_url: st
     caller = user("pro")
     subject = f"user:{caller.user_id}"
     async with (
-        running(create_app(settings_of()), headers_for(caller, NAME)) as client,
+        running(create_app(settings_of()), Vouched(caller, NAME)) as client,
         ScriptConnection(redis_url) as scripts,
     ):
         limiter = Limiter(scripts)

@@ -16,7 +16,7 @@ from shared.guard import Caller, require_role
 from shared.service import Shell, service_app
 from shared.settings import Port, ServiceSettings, service_config
 from tests.support.asgi import running
-from tests.support.principals import PRINCIPAL_KEYS, headers_for, user
+from tests.support.principals import PRINCIPAL_KEYS, Vouched, user
 
 NAME = "example-service"
 
@@ -86,8 +86,8 @@ def create_app(route_class: type[APIRoute]) -> FastAPI:
 @pytest.fixture
 async def both() -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
     """The same service with direct routes and with FastAPI's, asked by the same caller."""
-    headers = {**headers_for(user(), NAME), "X-Request-ID": "mine-1"}
-    async with running(create_app(DirectRoute), headers) as direct, running(create_app(APIRoute), headers) as plain:
+    caller, mine = Vouched(user(), NAME), {"X-Request-ID": "mine-1"}
+    async with running(create_app(DirectRoute), caller, mine) as direct, running(create_app(APIRoute), caller, mine) as plain:
         yield direct, plain
 
 

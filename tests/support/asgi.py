@@ -12,11 +12,13 @@ from starlette.types import ASGIApp, Message, Scope
 
 
 @asynccontextmanager
-async def running(app: FastAPI, headers: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+async def running(
+    app: FastAPI, auth: httpx.Auth | None = None, headers: dict[str, str] | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     async with LifespanManager(app, startup_timeout=20, shutdown_timeout=20):
         # not the manager's app: that gives all requests one state, and who is asking is in it
         transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service", headers=headers) as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://service", auth=auth, headers=headers) as client:
             yield client
 
 

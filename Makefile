@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
 BENCH := $(VENV)/bench/.ready
+# compiled once and kept, whatever the caller's environment says: or each process of a run would compile all it imports again
+unexport PYTHONDONTWRITEBYTECODE
 # the tests of one stack are one worker's: more than two gain little
 WORKERS ?= 2
 

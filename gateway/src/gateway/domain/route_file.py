@@ -85,7 +85,7 @@ class _Rule(BaseModel):
 def parse_routes(text: str) -> tuple[Route, ...]:
     """Raises `RouteFileError`."""
     try:
-        document, lines = yaml.safe_load(text), _lines(text)
+        document, lines = _read(text)
     except yaml.YAMLError as error:
         raise RouteFileError([f"not YAML: {error}"]) from error
     if not (isinstance(document, dict) and set(document) == {"routes"} and isinstance(document["routes"], list)):
@@ -105,9 +105,18 @@ def parse_routes(text: str) -> tuple[Route, ...]:
     return tuple(rule.route() for _, rule in rules)
 
 
-def _lines(text: str) -> list[int]:
-    """Where each rule begins, from 1; nothing where it is no list of rules."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+def _read(text: str) -> tuple[Any, list[int]]:
+    """What it says, and where each rule begins, from 1: nothing where it is no list of rules."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        document = loader.construct_document(root) if root is not None else None
+    finally:
+        loader.dispose()
+    return document, _lines(root)
+
+
+def _lines(root: Any) -> list[int]:
     values = [value for _, value in root.value] if isinstance(root, yaml.MappingNode) else []
     return [rule.start_mark.line + 1 for value in values if isinstance(value, yaml.SequenceNode) for rule in value.value]
 

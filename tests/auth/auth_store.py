@@ -75,7 +75,7 @@ async def store_everything(database: PostgresDatabase) -> Stored:
     async with database.transaction(user.tenant_id) as tx:
         await tx.api_keys.add(key)
         await tx.sessions.add(session, token)
-        await tx.networks.know(user.owner, NETWORK, NOW, forget_before=NOW - MONTH)
+        await tx.networks.know(user.owner, NETWORK, NOW)
         await tx.one_time.add(one_time)
     return Stored(user, key, session, token, one_time)
 

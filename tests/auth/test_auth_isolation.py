@@ -61,6 +61,11 @@ FUNCTIONS = {
     "user_page",
     "outbox_take",
     "outbox_seal",
+    "ended_keys",
+    "sweep_networks",
+    "sweep_one_time_tokens",
+    "sweep_refresh_tokens",
+    "sweep_sessions",
 }
 
 FINDING = (
@@ -217,7 +222,7 @@ async def test_repositories_find_nothing_of_another_tenant(database: PostgresDat
         assert await tx.sessions.tokens([theirs.token.token_sha256]) == {}
         assert not await tx.sessions.revoke(theirs.session.id, NOW)
         assert await tx.sessions.revoke_all(theirs.user.id, NOW) == []
-        await tx.sessions.forget_expired(theirs.user.id, theirs.session.expires_at)
+        assert await tx.api_keys.remove(theirs.user.id, [theirs.key.id], NOW + 2 * MONTH) == []
         assert await tx.one_time.newest(theirs.user.id, "reset") is None
         assert not await tx.one_time.use(theirs.one_time.id, NOW)
         await tx.one_time.void(theirs.user.id, "reset", theirs.one_time.expires_at)

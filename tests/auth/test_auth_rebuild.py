@@ -5,7 +5,7 @@ import itertools
 import os
 from contextlib import suppress
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from auth_service.domain.model import ApiKey, Credential, Mail, Origin, RefreshT
 from auth_service.domain.one_time import token_of
 from auth_service.domain.rebuilding import NOUNS, differences
 from auth_service.domain.resetting import ResetRules, Resets
+from auth_service.domain.sweeping import Retention, Sweeper
 from auth_service.domain.tenants import NewTenant, TenantAdministration, TenantService
 from auth_service.migrate import downgrade, migrate
 from auth_service.settings import Settings
@@ -38,9 +39,22 @@ from tests.auth.auth_world import PASSWORD, MovableClock, settings_of
 from tests.auth.tenancy import move
 
 RESET_KEY = b"reset" * 8
+KEPT = Retention(sessions=timedelta(days=1), keys=timedelta(days=2))
 ORIGIN = Origin(None, "a request", "192.0.2.7")
 SAME_KEY = "user_id, name, 'another digest', key_hint, created_at, expires_at, revoked_at, tenant_id, scopes"
-STEPS = ("register", "address", "tier", "disable", "enable", "password", "reset", "create key", "rotate key", "revoke key")
+STEPS = (
+    "register",
+    "address",
+    "tier",
+    "disable",
+    "enable",
+    "password",
+    "reset",
+    "create key",
+    "rotate key",
+    "revoke key",
+    "sweep",
+)
 MOVES = ("organise", "join", "leave", "role", "tenant")
 
 
@@ -54,10 +68,12 @@ class Life:
         self.users: list[User] = []
         self.keys: list[ApiKey] = []
         self.tenants: set[UUID] = set()
+        self.ended: dict[UUID, datetime] = {}
+        self.swept: set[UUID] = set()
         self.password: dict[UUID, str] = {}
 
     async def run(self, steps: list[tuple[str, int]]) -> None:
-        self.users, self.keys, self.tenants = [], [], set()
+        self.users, self.keys, self.tenants, self.ended, self.swept = [], [], set(), {}, set()
         async with database_of(self.settings, asyncio.Event()) as database, hasher_of(self.settings) as hasher:
             gate = gate_of(self.settings, database, hasher, self.clock)
             self.accounts = Accounts(database, hasher, gate, self.clock, new_id)
@@ -67,6 +83,7 @@ class Life:
             self.own = TenantService(database, clock=self.clock, new_id=new_id)
             self.administration = TenantAdministration(database, clock=self.clock, new_id=new_id)
             self.database = database
+            self.sweeper = Sweeper(database, KEPT, lambda *_: None, clock=self.clock, new_id=new_id)
             for step, which in [("register", 0), *steps]:
                 self.clock.forward(seconds=1)
                 with suppress(Conflict, NotFound, Forbidden):
@@ -112,20 +129,39 @@ class Life:
             await self.accounts.change(user.owner, changes[step], ORIGIN)
         elif step in {"address", "password", "reset"}:
             await self.accounts.change(user.owner, {"is_active": True}, ORIGIN)
+            await self.administration.change(user.tenant_id, {"is_active": True}, ORIGIN)
             await self.prove(step, user, which)
         elif step == "create key":
             asking = Credential(user.owner, DATA_SCOPES)
             networks = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")) if which % 3 else None
             wanted = NewKey(f"key {which}", expires_in=timedelta(days=which) if which % 2 else None, allowed_ips=networks)
-            self.keys.append((await self.service.create(asking, wanted, ORIGIN))[1])
+            self.keep((await self.service.create(asking, wanted, ORIGIN))[1])
+        elif step == "sweep":
+            await self.sweep()
         elif self.keys:
             key = self.keys[which % len(self.keys)]
             owner = next(one.owner for one in self.users if one.id == key.user_id)
             if step == "rotate key":
                 grace = timedelta(minutes=which % 2)
-                self.keys.append((await self.service.rotate(Credential(owner, DATA_SCOPES), key.id, grace, ORIGIN))[1])
+                self.keep((await self.service.rotate(Credential(owner, DATA_SCOPES), key.id, grace, ORIGIN))[1])
+                self.end(key, self.clock() + grace)
             else:
                 await self.service.revoke(owner, key.id, ORIGIN)
+                self.end(key, self.clock())
+
+    def keep(self, key: ApiKey) -> None:
+        self.keys.append(key)
+        if key.expires_at is not None:
+            self.ended[key.id] = key.expires_at
+
+    def end(self, key: ApiKey, at: datetime) -> None:
+        self.ended[key.id] = min(at, self.ended.get(key.id, at))
+
+    async def sweep(self) -> None:
+        self.clock.forward(days=KEPT.keys.days)
+        await self.sweeper.sweep()
+        self.swept |= {key.id for key in self.keys if self.ended.get(key.id, self.clock()) <= self.clock() - KEPT.keys}
+        self.keys = [key for key in self.keys if key.id not in self.swept]
 
     async def prove(self, step: str, user: User, which: int) -> None:
         """What is done with the current password, or with a mail in its place."""
@@ -164,7 +200,7 @@ def test_replaying_any_sequence_of_operations_gives_what_the_tables_hold(databas
     def replayed(steps: list[tuple[str, int]]) -> None:
         runner.run(life.run(steps))
         mine = {user.id for user in life.users} | {key.id for key in life.keys} | life.tenants
-        assert runner.run(of_subjects(database_url, mine)) == ([], len(mine))
+        assert runner.run(of_subjects(database_url, mine | life.swept)) == ([], len(mine))
 
     with runner:
         replayed()

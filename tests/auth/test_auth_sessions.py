@@ -247,9 +247,3 @@ async def test_logout_all_ends_every_session_of_the_user_and_no_key(world: World
     assert (await world.resolve_key(key["api_key"])).status_code == 200
     assert await world.is_alive(stranger.tokens["access_token"])
     assert (await world.try_login(member.name)).status_code == 200
-
-
-async def test_a_login_forgets_the_users_expired_sessions(world: World, member: Person) -> None:
-    world.clock.forward(days=31)
-    assert (await world.try_login(member.name)).status_code == 200
-    assert (await world.refresh(member.refresh_token)).status_code == 401

@@ -5,7 +5,6 @@ import re
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import asyncpg
@@ -109,18 +108,6 @@ async def test_a_taken_address_leaves_everything_as_it_was(database: PostgresDat
         assert await tx.users.by_id(other.id) == other
 
 
-async def test_expired_sessions_are_forgotten_with_their_tokens_and_others_are_not(
-    database: PostgresDatabase, stored: Stored
-) -> None:
-    async with database.transaction(stored.user.tenant_id) as tx:
-        await tx.sessions.forget_expired(stored.user.id, NOW + MONTH - timedelta(microseconds=1))
-        assert await tx.sessions.lock_family(stored.token.token_sha256) == stored.session
-        await tx.sessions.forget_expired(new_id(), NOW + MONTH)
-        assert await tx.sessions.lock_family(stored.token.token_sha256) == stored.session
-        await tx.sessions.forget_expired(stored.user.id, NOW + MONTH)
-        assert await tx.sessions.tokens([stored.token.token_sha256]) == {}
-
-
 async def test_revoking_tells_what_it_changed(database: PostgresDatabase, stored: Stored) -> None:
     async with database.transaction(stored.user.tenant_id) as tx:
         assert await tx.sessions.revoke_all(stored.user.id, NOW + MONTH) == [], "an expired session is not alive"
@@ -133,25 +120,8 @@ async def test_revoking_tells_what_it_changed(database: PostgresDatabase, stored
         assert await tx.api_keys.count(stored.user.id, NOW) == 0
 
 
-async def test_old_failures_are_removed_bit_by_bit(database: PostgresDatabase, database_url: str) -> None:
-    long_ago = NOW - timedelta(days=1000)
-    keys = [digest() for _ in range(15)]
-    for key in keys:
-        await database.throttle.charge([bucket(key)], long_ago)
-    for left in (5, 0):
-        await database.throttle.charge([bucket(digest())], long_ago + timedelta(hours=1))
-        assert await stored_buckets(database_url, keys) == left
-
-
 def bucket(key: str) -> Bucket:
     return Bucket(key, key, Pace(free=3), "login")
-
-
-async def stored_buckets(database_url: str, keys: list[str]) -> int:
-    connection = await asyncpg.connect(database_url)
-    count: int = await connection.fetchval("SELECT count(*) FROM auth.throttle WHERE key = ANY($1)", keys)
-    await connection.close()
-    return count
 
 
 async def test_a_family_is_changed_by_one_transaction_at_a_time(database: PostgresDatabase, stored: Stored) -> None:
@@ -198,13 +168,13 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
         await tx.api_keys.replace(stored.key)
         await everything_of_a_tenant(tx, stored)
         await tx.api_keys.revoke(stored.user.id, stored.key.id, NOW)
+        await tx.api_keys.remove(stored.user.id, [new_id()], NOW)
         await tx.sessions.lock_family(stored.token.token_sha256)
         await tx.sessions.tokens([stored.token.token_sha256, following.token_sha256])
         await tx.sessions.rotate(replace(stored.token, spent_at=NOW), following)
         await tx.sessions.revoke(stored.session.id, NOW)
         await tx.sessions.revoke_all(stored.user.id, NOW)
-        await tx.sessions.forget_expired(stored.user.id, NOW)
-        await tx.networks.know(stored.user.owner, "", NOW, forget_before=NOW)
+        await tx.networks.know(stored.user.owner, "", NOW)
         await tx.unlocking.clear("key")
         await tx.one_time.newest(stored.user.id, "reset")
         await tx.one_time.use(new_id(), NOW)
@@ -225,6 +195,7 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
     await database.throttle.refund([bucket("key"), replace(bucket("other"), forgiving=True)], NOW)
     await database.key_uses.save({stored.key.id: NOW})
     await every_list(database, stored)
+    await every_sweep(database)
     await database.trail.newest(AuditFilter(user_id=stored.user.id), before=10, limit=10)
     await database.trail.oldest(AuditFilter(), after=10, limit=10)
     await database.trail.head()
@@ -246,7 +217,7 @@ async def everything_of_a_tenant(tx: PostgresTransaction, stored: Stored) -> Non
     assert await tx.one_time.count_invitations(tenant_id, since=NOW) == 0
     for before in (None, new_id()):
         assert await tx.one_time.open_invitations(tenant_id, NOW, before=before, limit=10) == []
-    await tx.one_time.void_invitations(tenant_id, "a@example.com", NOW, forget_before=NOW)
+    await tx.one_time.void_invitations(tenant_id, "a@example.com", NOW)
     assert not await tx.one_time.use_invitation(new_id(), NOW)
 
 
@@ -258,6 +229,13 @@ async def every_list(database: PostgresDatabase, stored: Stored) -> None:
         await database.listings.keys(whose, NOW, before=stored.key.id, limit=10)
     await database.lookups.owner_of_key(stored.key.id)
     await database.lookups.origins()
+
+
+async def every_sweep(database: PostgresDatabase) -> None:
+    long_ago, rows = NOW - 100 * MONTH, database.sweeping
+    for remove in (rows.refresh_tokens, rows.sessions, rows.one_time_tokens, rows.networks, rows.guesses):
+        assert await remove(long_ago, 10) == 0
+    assert await rows.ended_keys(long_ago, 10) == {}
 
 
 class UndoneError(Exception):

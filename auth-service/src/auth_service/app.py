@@ -41,6 +41,7 @@ from auth_service.domain.resetting import ResetRules, Resets
 from auth_service.domain.resolving import Resolver
 from auth_service.domain.rotating import RingReader
 from auth_service.domain.sessions import SessionRules, SessionService
+from auth_service.domain.sweeping import Retention, Sweeper
 from auth_service.domain.tenants import TenantAdministration, TenantService
 from auth_service.domain.throttling import Counting
 from auth_service.domain.trail import Trail
@@ -81,12 +82,14 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     ring = RingReader(database, tokens.use, clock)
     services = _services(settings, database, hasher, tokens, uses, signer, clock)
     postman = _postman(settings, database, services, shell.metrics, clock)
+    sweeper = _sweeper(settings, database, shell.metrics, clock)
     rotated = asyncio.Event()
     relaying = PeriodicTask("relay", relay.relay, every_s=_LOOK_S, wake=written)
     reading = PeriodicTask("signing-keys", ring.read, every_s=_RING_S, wake=rotated)
     flushing = PeriodicTask("key-uses", uses.flush, every_s=settings.key_use_flush_s)
     mailing = PeriodicTask("mail", postman.deliver, every_s=_LOOK_S, wake=database.posted)
     likeness = PeriodicTask("likeness", partial(keep_nobody_alike, database, hasher), every_s=_LIKENESS_S)
+    sweeping = PeriodicTask("sweeping", sweeper.sweep, every_s=settings.sweep_every_s)
 
     async def ring_changed(_fact: Fact | None = None) -> None:
         rotated.set()
@@ -98,7 +101,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
             app.state.services = services
             await reading.once()
             bus.follow(AUTH_STREAM, [auth_subject("signing-key", "rotated")], ring_changed, on_gap=ring_changed)
-            async with running_tasks(shell.metrics, relaying, reading, flushing, mailing, likeness):
+            async with running_tasks(shell.metrics, relaying, reading, flushing, mailing, likeness, sweeping):
                 yield
             await flushing.once()
 
@@ -200,4 +203,15 @@ def _postman(settings: Settings, database: PostgresDatabase, services: Services,
             "password_changed": _NOTICE_KEPT,
         },
         clock=clock,
+    )
+
+
+def _sweeper(settings: Settings, database: PostgresDatabase, metrics: Metrics, clock: Clock) -> Sweeper:
+    swept = metrics.counter("kalpi_auth_swept", "Rows removed, long after they ended", ("what",))
+    return Sweeper(
+        database,
+        Retention(timedelta(days=settings.sessions_kept_days), timedelta(days=settings.keys_kept_days)),
+        lambda what, count: swept.labels(what).inc(count),
+        clock=clock,
+        new_id=new_id,
     )

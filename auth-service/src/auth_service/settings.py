@@ -52,6 +52,7 @@ class Settings(ServiceSettings):
     `audit_key` signs heads of the audit chain: one for `audit_head_every` events, or after `audit_head_after_s` for fewer.
     `mail_url` says where mail goes: to an SMTP server or into a folder. `reset_url` and `invite_url` are pages that take a
     token behind #.
+    `sessions_kept_days` and `keys_kept_days` are counted from when they ended (`auth_service.domain.sweeping`).
 
     Argon2's parameters are RFC 9106's second recommendation (section 4), the one for where memory is shared: what a guess costs
     an attacker is 64 MiB and some 100 ms of a core, and so does a login here. So few are computed at a time (2 x 64 MiB), and no
@@ -81,6 +82,9 @@ class Settings(ServiceSettings):
     ip_failures_per_minute: int = Field(default=300, ge=1)
     ip_registrations_per_minute: int = Field(default=300, ge=1)
     key_use_flush_s: float = Field(default=10, gt=0, le=3600)
+    sweep_every_s: float = Field(default=600, gt=0, le=86400)
+    sessions_kept_days: int = Field(default=7, ge=1, le=3650)
+    keys_kept_days: int = Field(default=90, ge=1, le=3650)
     pool_size: int = Field(default=10, ge=2)
     database_url: PostgresUrl = Field(validation_alias="DATABASE_URL")
     replica_url: PostgresUrl | None = Field(default=None, validation_alias="DATABASE_REPLICA_URL")

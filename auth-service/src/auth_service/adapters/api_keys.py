@@ -1,11 +1,12 @@
 """API keys in Postgres."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth_service.adapters.tables import api_key as _table
@@ -57,6 +58,12 @@ class PostgresApiKeys:
         revoked = await self._connection.execute(update(_table).where(*this).values(revoked_at=now).returning(_table))
         row = revoked.mappings().one_or_none()
         return _key(row) if row is not None else None
+
+    async def remove(self, user_id: UUID, key_ids: Sequence[UUID], ended_before: datetime) -> list[ApiKey]:
+        ended = func.least(_table.c.expires_at, _table.c.revoked_at) <= ended_before
+        these = (_table.c.id.in_(key_ids), _table.c.user_id == user_id, ended)
+        gone = await self._connection.execute(delete(_table).where(*these).returning(_table))
+        return sorted((_key(row) for row in gone.mappings()), key=lambda key: key.id)
 
 
 def _there(now: datetime) -> ColumnElement[bool]:

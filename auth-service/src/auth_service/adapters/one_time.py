@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -37,7 +37,6 @@ class PostgresOneTimeTokens:
 
     async def void(self, user_id: UUID, purpose: Purpose, now: datetime) -> None:
         of_user = (_table.c.user_id == user_id, _table.c.purpose == purpose)
-        await self._connection.execute(delete(_table).where(*of_user, _table.c.expires_at <= now))
         await self._connection.execute(update(_table).where(*of_user, _unused).values(used_at=now))
 
     async def count_invitations(self, tenant_id: UUID, *, since: datetime) -> int:
@@ -51,11 +50,9 @@ class PostgresOneTimeTokens:
             page = page.where(_table.c.id < before)
         return [OneTimeToken(**row) for row in (await self._connection.execute(page)).mappings()]
 
-    async def void_invitations(self, tenant_id: UUID, email: str, now: datetime, *, forget_before: datetime) -> None:
-        of_tenant = _invitations(tenant_id)
-        await self._connection.execute(delete(_table).where(*of_tenant, _table.c.created_at <= forget_before))
-        same = func.lower(_table.c.email) == email.lower()
-        await self._connection.execute(update(_table).where(*of_tenant, same, _unused).values(used_at=now))
+    async def void_invitations(self, tenant_id: UUID, email: str, now: datetime) -> None:
+        same = (*_invitations(tenant_id), func.lower(_table.c.email) == email.lower())
+        await self._connection.execute(update(_table).where(*same, _unused).values(used_at=now))
 
     async def use_invitation(self, invitation_id: UUID, now: datetime) -> bool:
         good = (_table.c.id == invitation_id, _table.c.purpose == "invite", _unused, _table.c.expires_at > now)

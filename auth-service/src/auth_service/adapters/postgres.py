@@ -21,6 +21,7 @@ from auth_service.adapters.one_time import PostgresOneTimeTokens
 from auth_service.adapters.replica import Replicated
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.signing_keys import PostgresSigningKeys
+from auth_service.adapters.sweeping import PostgresSweeping
 from auth_service.adapters.tenants import PostgresTenants
 from auth_service.adapters.throttle import PostgresThrottle, PostgresUnlocking
 from auth_service.adapters.users import PostgresUsers
@@ -84,6 +85,7 @@ class PostgresDatabase:
         self.trail = PostgresTrail(lagging)
         self.key_uses = PostgresKeyUses(once)
         self.throttle = PostgresThrottle(self._begin)
+        self.sweeping = PostgresSweeping(once)
         self.posted = asyncio.Event()
         self.mails = PostgresMailQueue(self._begin, self.posted)
 

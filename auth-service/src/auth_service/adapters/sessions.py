@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth_service.adapters.tables import refresh_token as _tokens
@@ -49,6 +49,3 @@ class PostgresSessions:
         alive = (_table.c.user_id == user_id, _table.c.expires_at > now, _table.c.revoked_at.is_(None))
         ended = await self._connection.execute(update(_table).where(*alive).values(revoked_at=now).returning(_table))
         return sorted((Session(**row) for row in ended.mappings()), key=lambda session: session.id)
-
-    async def forget_expired(self, user_id: UUID, now: datetime) -> None:
-        await self._connection.execute(delete(_table).where(_table.c.user_id == user_id, _table.c.expires_at <= now))

@@ -125,6 +125,8 @@ api_key = Table(
 )
 Index("api_key_of_user", api_key.c.user_id, api_key.c.id, postgresql_where=api_key.c.revoked_at.is_(None))
 Index("api_key_of_owner", api_key.c.tenant_id, api_key.c.user_id)
+_key_end = func.least(api_key.c.expires_at, api_key.c.revoked_at)
+Index("api_key_by_end", _key_end, postgresql_where=_key_end.is_not(None))
 
 api_key_use = Table(
     "api_key_use",
@@ -148,7 +150,7 @@ session = Table(
     UniqueConstraint("tenant_id", "id"),
 )
 Index("session_of_user", session.c.user_id, session.c.expires_at)
-Index("session_by_end", session.c.expires_at)
+Index("session_by_end", func.least(session.c.expires_at, session.c.revoked_at))
 
 refresh_token = Table(
     "refresh_token",
@@ -188,6 +190,7 @@ known_network = Table(
     _of_user(),
 )
 Index("known_network_of_owner", known_network.c.tenant_id, known_network.c.user_id)
+Index("known_network_by_age", known_network.c.last_at)
 
 one_time_token = Table(
     "one_time_token",
@@ -205,6 +208,7 @@ one_time_token = Table(
     _of_user(),
 )
 Index("one_time_token_of_owner", one_time_token.c.tenant_id, one_time_token.c.user_id)
+Index("one_time_token_by_end", one_time_token.c.expires_at)
 Index("one_time_token_newest", one_time_token.c.user_id, one_time_token.c.purpose, one_time_token.c.created_at)
 
 # An outbox, of which a row is gone when it is sent. It names an address alone: who asks for a mail may be nobody's.

@@ -8,12 +8,11 @@ from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth_service.adapters.tables import throttle as _table
-from auth_service.domain.throttling import FORGET_AFTER, Bucket, Charge
+from auth_service.domain.throttling import Bucket, Charge
 from shared.postgres import Begin
 
 __all__ = ["PostgresThrottle", "PostgresUnlocking"]
 
-_REMOVED_AT_A_TIME = 10
 # One statement, so that charges at once wait for each other at the row. What is left of those before drains while nothing has to
 # wait; beyond the array no wait is found. No row comes back from a bucket that refuses and has to wait.
 _CHARGE = sql("""
@@ -28,7 +27,7 @@ _CHARGE = sql("""
         ) l
     )
     WHERE NOT :refuses OR t.blocked_until <= :now
-    RETURNING t.count, t.blocked_until
+    RETURNING t.blocked_until
 """).bindparams(
     bindparam("key", type_=Text),
     bindparam("account", type_=Text),
@@ -74,18 +73,11 @@ class _InTheWay(Exception):
 
 async def _charge_all(connection: AsyncConnection, buckets: Sequence[Bucket], now: datetime) -> dict[str, datetime]:
     until: dict[str, datetime] = {}
-    is_new = False
     for bucket in _in_order(buckets):
         row = (await connection.execute(_charged(bucket, now))).one_or_none()
         if row is None:
             raise _InTheWay(await _waiting(connection, buckets, now))
-        count, until[bucket.key] = row
-        is_new = is_new or count == 1
-    if is_new:
-        # each that adds rows removes more than it adds; skip_locked, because who removes them does not matter
-        horizon = now - FORGET_AFTER
-        old = select(_table.c.key).where(_table.c.last_at <= horizon).order_by(_table.c.last_at).limit(_REMOVED_AT_A_TIME)
-        await connection.execute(delete(_table).where(_table.c.key.in_(old.with_for_update(skip_locked=True))))
+        until[bucket.key] = row.blocked_until
     return until
 
 

@@ -23,7 +23,7 @@ async def create_key(body: NewApiKey, caller: Asking, domain: Domain, origin: Fr
 
 @router.get("", summary="Your API keys, newest first")
 async def keys(caller: Me, domain: Domain, limit: Limit = 50, cursor: After = None) -> ApiKeyPage:
-    """Not those that were deleted, nor those that were rotated and have ended."""
+    """Not those that were deleted, nor those that were rotated and have ended; an expired one is shown until it is swept."""
     return ApiKeyPage.of(await domain.keys.list(caller, before=cursor, limit=limit + 1), limit)
 
 

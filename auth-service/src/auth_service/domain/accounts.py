@@ -12,7 +12,7 @@ from auth_service.domain.guests import Guests
 from auth_service.domain.model import FREE, Mail, Origin, Owner, Tenant, User, UserEntry
 from auth_service.domain.passwords import accepted
 from auth_service.domain.ports import AccountFilter, Database, Hasher
-from auth_service.domain.throttling import KNOWN_FOR, network_of
+from auth_service.domain.throttling import network_of
 from shared.clock import Clock
 from shared.ids import IdFactory
 
@@ -72,7 +72,7 @@ class Accounts:
                 await tx.users.add(tenant, user)
                 await tx.audit.record(self._auditor.event("tenant", "created", user, origin, now, after=tenant))
             if origin.client_ip is not None:
-                await tx.networks.know(user.owner, network_of(origin.client_ip), now, forget_before=now - KNOWN_FOR)
+                await tx.networks.know(user.owner, network_of(origin.client_ip), now)
             await tx.audit.record(self._auditor.event("user", "registered", user, origin, now, after=user))
         return user
 

@@ -58,7 +58,7 @@ class Auditor:
         after: Record | None = None,
         **details: Any,
     ) -> AuditEvent:
-        """What happened to `after`, which was `before`; of what is new, `after` alone.
+        """What happened to `after`, which was `before`; of what is new, `after` alone, and of what is gone, `before`.
 
         `user` is whom it concerns: it is filed under them and their tenant. `details` say what the change itself does not (a
         reason), for whoever reads the trail; never a secret, never what may identify a person.
@@ -67,15 +67,16 @@ class Auditor:
         new: State | None = None
         if before is not None and after is not None:
             old, new = difference(before, after)
-        elif after is not None:
-            new = state_of(after)
+        else:
+            old = state_of(before) if before is not None else None
+            new = state_of(after) if after is not None else None
         return AuditEvent(
             id=self._new_id(),
             occurred_at=at,
             noun=noun,
             event=event,
             origin=origin,
-            **_concerned(user, after),
+            **_concerned(user, after or before),
             details=details,
             before=old,
             after=new,

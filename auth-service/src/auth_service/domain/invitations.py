@@ -68,7 +68,7 @@ class Invitations:
             check_may_appoint(user, role)
             if await tx.one_time.count_invitations(caller.tenant_id, since=now - LIFETIME) >= MOST_INVITATIONS:
                 raise TooManyInvitations(MOST_INVITATIONS)
-            await tx.one_time.void_invitations(caller.tenant_id, email, now, forget_before=now - LIFETIME)
+            await tx.one_time.void_invitations(caller.tenant_id, email, now)
             await tx.one_time.add(invitation)
             await tx.mails.add(mail)
             event = self._auditor.event(

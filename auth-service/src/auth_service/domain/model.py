@@ -255,7 +255,7 @@ class AuditEvent:
     """Who did what to whom; never a secret. It becomes the fact `kalpi.auth.<noun>.<event>.v1`.
 
     `before` and `after` are the fields that changed, as JSON (`auth_service.domain.auditing`); of what is new, `after` is all of
-    it. They hold personal values, and so stay in the trail: a fact names the fields alone.
+    it, and of what is gone `before`. They hold personal values, and so stay in the trail: a fact names the fields alone.
     """
 
     id: UUID

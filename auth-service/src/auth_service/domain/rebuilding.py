@@ -19,6 +19,7 @@ NOUNS = ("tenant", "user", "key")
 """What can be rebuilt."""
 
 _UNTOLD = "in the table, and not in the trail"
+_GONE = "in the table, and gone by the trail"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")
 
 
@@ -39,20 +40,22 @@ class Difference:
     words: str
 
 
-def rebuilt(changes: Sequence[Change]) -> tuple[State, list[str]]:
-    """The state that one subject's changes lead to, and what in them does not fit together. Older events tell of no state."""
-    state: State = {}
+def rebuilt(changes: Sequence[Change]) -> tuple[State | None, list[str]]:
+    """The state that one subject's changes lead to, None where it is gone, and what in them does not fit together. Older events
+    tell of no state."""
+    state: State | None = {}
     faults = []
     for change in changes:
-        if change.after is None:
+        if change.before is None and change.after is None:
             continue
-        before, after = _plain(change.before or {}), _plain(change.after)
+        known = state or {}
         faults += [
-            f"{change.event}: {name} was {value!r} before it, and {state.get(name)!r} after the event before"
-            for name, value in before.items()
-            if state.get(name) != value
+            f"{change.event}: {name} was {value!r} before it, and {known.get(name)!r} after the event before"
+            for name, value in _plain(change.before or {}).items()
+            if known.get(name) != value
         ]
-        state = after if change.before is None else {**state, **after}
+        kept = known if change.before is not None else {}
+        state = {**kept, **_plain(change.after)} if change.after is not None else None
     return state, faults
 
 
@@ -69,10 +72,10 @@ async def differences(
         for words in faults:
             yield Difference(noun, subject, words)
         if row is not None and row[0] == subject:
-            for words in _compared(state, _plain(row[1])):
+            for words in _compared(state, _plain(row[1])) if state is not None else [_GONE]:
                 yield Difference(noun, subject, words)
             row = await anext(stored, None)
-        else:
+        elif state is not None:
             yield Difference(noun, subject, "in the trail, and not in the table")
     while row is not None:
         yield Difference(noun, row[0], _UNTOLD)

@@ -16,7 +16,7 @@ from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.passwords import accepted
 from auth_service.domain.ports import Database, Hasher
 from auth_service.domain.standing import counts
-from auth_service.domain.throttling import KNOWN_FOR, network_of
+from auth_service.domain.throttling import network_of
 from shared.clock import Clock
 from shared.ids import IdFactory
 
@@ -97,7 +97,7 @@ class Resets:
             await tx.users.save(changed)
             ended = await tx.sessions.revoke_all(user.id, now)
             await tx.unlocking.clear(self._gate.account(user.owner))
-            await tx.networks.know(user.owner, network_of(origin.client_ip), now, forget_before=now - KNOWN_FOR)
+            await tx.networks.know(user.owner, network_of(origin.client_ip), now)
             await tx.mails.add(Mail(self._new_id(), "password_changed", user.email, now))
             await tx.audit.record(
                 self._auditor.event("user", "password_reset", changed, origin, now, before=user, after=changed),

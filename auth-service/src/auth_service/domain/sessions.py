@@ -14,7 +14,7 @@ from auth_service.domain.passwords import prepared
 from auth_service.domain.ports import AccessTokens, Database, Hasher, Transaction
 from auth_service.domain.refreshing import Verdict
 from auth_service.domain.standing import counts
-from auth_service.domain.throttling import KNOWN_FOR, network_of
+from auth_service.domain.throttling import network_of
 from shared.clock import Clock
 from shared.ids import IdFactory
 
@@ -78,8 +78,7 @@ class SessionService:
                 raise BadCredentials
             if rehashed is not None:
                 await tx.users.save(replace(current, password_hash=rehashed))
-            await tx.networks.know(user.owner, network_of(origin.client_ip), now, forget_before=now - KNOWN_FOR)
-            await tx.sessions.forget_expired(user.id, now)
+            await tx.networks.know(user.owner, network_of(origin.client_ip), now)
             await tx.sessions.add(session, self._stored(refresh_token, session, now))
             await tx.audit.record(self._auditor.event("session", "created", current, origin, now, after=session))
         return self._grant(current, session.id, refresh_token)

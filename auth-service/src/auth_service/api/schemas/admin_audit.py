@@ -15,7 +15,8 @@ Seq = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class EventAnswer(BaseModel):
-    """`before` and `after` are the fields that changed; of what is new, `after` is all of it. `hash` covers everything else."""
+    """`before` and `after` are the fields that changed; of what is new, `after` is all of it, and of what is gone `before`.
+    `hash` covers everything else."""
 
     seq: int
     hash: str

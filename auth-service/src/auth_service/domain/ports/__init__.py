@@ -5,6 +5,7 @@ from auth_service.domain.ports.audit import AuditFilter, AuditTrail, FactPublish
 from auth_service.domain.ports.credentials import AccessTokens, ApiKeys, Hasher, KeyUses, OneTimeTokens, Sessions, SigningKeys
 from auth_service.domain.ports.database import AccountFilter, Database, KeyFilter, Listings, Lookups, RingTransaction, Transaction
 from auth_service.domain.ports.mail import Mailer, MailQueue, Mails
+from auth_service.domain.ports.sweeping import Sweeping
 from auth_service.domain.ports.throttling import Throttle, Unlocking
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "RingTransaction",
     "Sessions",
     "SigningKeys",
+    "Sweeping",
     "Tenants",
     "Throttle",
     "TrailReader",

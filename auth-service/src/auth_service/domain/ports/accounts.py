@@ -49,5 +49,5 @@ class Tenants(Protocol):
 
 
 class Networks(Protocol):
-    async def know(self, owner: Owner, network: str, now: datetime, *, forget_before: datetime) -> None:
-        """The owner has just shown their password from there; networks not seen since `forget_before` are forgotten."""
+    async def know(self, owner: Owner, network: str, now: datetime) -> None:
+        """The owner has just shown their password from there."""

@@ -49,6 +49,9 @@ class ApiKeys(Protocol):
     async def revoke(self, user_id: UUID, key_id: UUID, now: datetime) -> ApiKey | None:
         """The key, which is revoked now; None when this user has no such key (any more)."""
 
+    async def remove(self, user_id: UUID, key_ids: Sequence[UUID], ended_before: datetime) -> list[ApiKey]:
+        """Those of them that ended before then, which are gone now, with what is known of their use."""
+
 
 class KeyUses(Protocol):
     async def save(self, uses: Mapping[UUID, datetime]) -> None:
@@ -70,8 +73,6 @@ class Sessions(Protocol):
 
     async def revoke_all(self, user_id: UUID, now: datetime) -> list[Session]:
         """Those that were alive, which are revoked now."""
-
-    async def forget_expired(self, user_id: UUID, now: datetime) -> None: ...
 
 
 class AccessTokens(Protocol):
@@ -104,7 +105,7 @@ class OneTimeTokens(Protocol):
         """False for one that is used or expired; of two at once one is True."""
 
     async def void(self, user_id: UUID, purpose: Purpose, now: datetime) -> None:
-        """Every token of the user's that is not used yet; those that expired are forgotten."""
+        """Every token of the user's that is not used yet."""
 
     async def count_invitations(self, tenant_id: UUID, *, since: datetime) -> int:
         """Made after `since`, used or not."""
@@ -112,8 +113,8 @@ class OneTimeTokens(Protocol):
     async def open_invitations(self, tenant_id: UUID, now: datetime, *, before: UUID | None, limit: int) -> list[OneTimeToken]:
         """Those that can be accepted, newest first; those older than `before`."""
 
-    async def void_invitations(self, tenant_id: UUID, email: str, now: datetime, *, forget_before: datetime) -> None:
-        """Those to this address that are not used yet; all that were made before `forget_before` are forgotten."""
+    async def void_invitations(self, tenant_id: UUID, email: str, now: datetime) -> None:
+        """Those to this address that are not used yet."""
 
     async def use_invitation(self, invitation_id: UUID, now: datetime) -> bool:
         """As `use`, and False for a token of another purpose."""

@@ -13,6 +13,7 @@ from auth_service.domain.ports.accounts import Networks, Tenants, Users
 from auth_service.domain.ports.audit import AuditTrail, Outbox, TrailReader
 from auth_service.domain.ports.credentials import ApiKeys, KeyUses, OneTimeTokens, Sessions, SigningKeys
 from auth_service.domain.ports.mail import MailQueue, Mails
+from auth_service.domain.ports.sweeping import Sweeping
 from auth_service.domain.ports.throttling import Throttle, Unlocking
 
 __all__ = ["AccountFilter", "Database", "KeyFilter", "Listings", "Lookups", "RingTransaction", "Transaction"]
@@ -134,6 +135,9 @@ class Database(Protocol):
 
     @property
     def mails(self) -> MailQueue: ...
+
+    @property
+    def sweeping(self) -> Sweeping: ...
 
     def transaction(self, tenant_id: UUID) -> AbstractAsyncContextManager[Transaction]:
         """Sees and writes rows of this tenant alone. Commits at the end, rolls back when the body raises."""

@@ -128,7 +128,7 @@ def test_no_secret_is_in_what_a_record_prints() -> None:
         ApiKey(new_id(), new_id(), new_id(), "", secret, "…", NOW, None, ()),
         RefreshToken(new_id(), new_id(), new_id(), secret, NOW),
         Grant(secret, secret, 900, "free"),
-        SessionRules(raw, timedelta(days=1)),
+        SessionRules(raw, timedelta(days=1), 60),
         RegisterBody(username="ada", email="ada@example.com", password=secret),
         LoginForm(username="ada", password=secret),
         PasswordChange(current_password=secret, new_password=secret),

@@ -171,6 +171,7 @@ async def everything(database: PostgresDatabase, stored: Stored) -> None:
         await tx.api_keys.remove(stored.user.id, [new_id()], NOW)
         await tx.sessions.lock_family(stored.token.token_sha256)
         await tx.sessions.tokens([stored.token.token_sha256, following.token_sha256])
+        await tx.sessions.save_pace(stored.session)
         await tx.sessions.rotate(replace(stored.token, spent_at=NOW), following)
         await tx.sessions.revoke(stored.session.id, NOW)
         await tx.sessions.revoke_all(stored.user.id, NOW)

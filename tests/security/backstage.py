@@ -31,7 +31,7 @@ ORIGIN = Origin("svc:matrix", client_ip="127.0.0.1")
 class Backstage:
     def __init__(self, settings: Settings, database: PostgresDatabase, hasher: Argon2Hasher, tokens: SignedTokens) -> None:
         gate = gate_of(settings, database, hasher, system_clock)
-        rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=1))
+        rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=1), 60)
         self._settings = settings
         self._database = database
         self._sessions = SessionService(

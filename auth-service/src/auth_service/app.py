@@ -165,7 +165,8 @@ def _services(
     signer: Ed25519Heads,
     clock: Clock,
 ) -> Services:
-    rules = SessionRules(decode_key(settings.refresh_key.get_secret_value()), timedelta(days=settings.session_days))
+    key = decode_key(settings.refresh_key.get_secret_value())
+    rules = SessionRules(key, timedelta(days=settings.session_days), settings.refreshes_per_minute)
     gate = gate_of(settings, database, hasher, clock)
     invitations = InvitationRules(rules.refresh_key, settings.invite_url)
     resets = ResetRules(rules.refresh_key, timedelta(minutes=settings.reset_minutes), settings.reset_url)

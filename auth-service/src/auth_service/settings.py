@@ -74,6 +74,7 @@ class Settings(ServiceSettings):
     reset_url: str = ""
     invite_url: str = ""
     session_days: int = Field(default=30, ge=1, le=365)
+    refreshes_per_minute: int = Field(default=60, ge=1, le=10_000)
     argon2_time_cost: int = Field(default=3, ge=1)
     argon2_memory_kib: int = Field(default=64 * 1024, ge=8)
     argon2_parallelism: int = Field(default=4, ge=1)

@@ -34,6 +34,10 @@ class PostgresSessions:
         found = [RefreshToken(**row) for row in rows.mappings()]
         return {token.token_sha256: token for token in found}
 
+    async def save_pace(self, session: Session) -> None:
+        counted = update(_table).where(_table.c.id == session.id).values(refresh_due_at=session.refresh_due_at)
+        await self._connection.execute(counted)
+
     async def rotate(self, spent: RefreshToken, following: RefreshToken) -> None:
         marked = update(_tokens).where(_tokens.c.id == spent.id).values(spent_at=spent.spent_at)
         await self._connection.execute(marked)

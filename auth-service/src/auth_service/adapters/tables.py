@@ -146,6 +146,7 @@ session = Table(
     _time("created_at"),
     _time("expires_at"),
     _time("revoked_at", nullable=True),
+    _time("refresh_due_at", nullable=True),
     _of_user(),
     UniqueConstraint("tenant_id", "id"),
 )

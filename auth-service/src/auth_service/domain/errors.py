@@ -33,6 +33,7 @@ __all__ = [
     "TooManyInvitations",
     "TooManyKeys",
     "TooManyMembers",
+    "TooManyRefreshes",
     "WrongPassword",
 ]
 
@@ -111,6 +112,11 @@ class TooManyAttempts(RateLimited):
     def __init__(self, retry_after_s: int, policies: Sequence[str]) -> None:
         of = " and ".join({"login": "this name", "ip": "this address"}[policy] for policy in policies)
         super().__init__(f"too many attempts for {of}", retry_after_s, policies)
+
+
+class TooManyRefreshes(RateLimited):
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("this session is refreshed too often", retry_after_s, ["session"])
 
 
 class ResetRefused(Unauthenticated):

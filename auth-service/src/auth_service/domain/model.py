@@ -167,6 +167,8 @@ class Session:
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None = None
+    refresh_due_at: datetime | None = field(default=None, repr=False)
+    """What its refreshes are counted by (`auth_service.domain.refreshing`): no change of it, and so not for the audit trail."""
 
 
 @dataclass(frozen=True, slots=True)

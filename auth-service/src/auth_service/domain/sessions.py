@@ -33,10 +33,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class SessionRules:
-    """`refresh_key` derives successors; a session ends `lifetime` after its login, however often it is refreshed."""
+    """`refresh_key` derives successors; a session ends `lifetime` after its login, however often it is refreshed, which is
+    `refreshes_per_minute` at most."""
 
     refresh_key: bytes = field(repr=False)
     lifetime: timedelta
+    refreshes_per_minute: int
 
 
 class SessionService:
@@ -84,7 +86,8 @@ class SessionService:
         return self._grant(current, session.id, refresh_token)
 
     async def refresh(self, token: str, origin: Origin) -> Grant:
-        """RefreshRefused for a token that is unknown, reused, or of a session, user or tenant no longer valid."""
+        """RefreshRefused for a token that is unknown, reused, or of a session, user or tenant no longer valid; TooManyRefreshes,
+        after which the token is as good as before."""
         token_sha256, following = refreshing.digest(token), refreshing.successor(self._rules.refresh_key, token)
         tenant_id = await self._database.lookups.tenant_of_token(token_sha256)
         if tenant_id is None:
@@ -98,6 +101,9 @@ class SessionService:
             known = await tx.sessions.tokens([token_sha256, refreshing.digest(following)])
             spent = known[token_sha256]
             verdict = refreshing.judge(spent, known.get(refreshing.digest(following)), now)
+            if verdict is not Verdict.REUSE:
+                due_at = refreshing.paced(session.refresh_due_at, now, self._rules.refreshes_per_minute)
+                await tx.sessions.save_pace(replace(session, refresh_due_at=due_at))
             if verdict is Verdict.ROTATE:
                 await tx.sessions.rotate(replace(spent, spent_at=now), self._stored(following, session, now))
             elif verdict is Verdict.REUSE:

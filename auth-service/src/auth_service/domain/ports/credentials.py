@@ -66,6 +66,9 @@ class Sessions(Protocol):
 
     async def tokens(self, digests: Sequence[str]) -> Mapping[str, RefreshToken]: ...
 
+    async def save_pace(self, session: Session) -> None:
+        """Writes what its refreshes are counted by."""
+
     async def rotate(self, spent: RefreshToken, following: RefreshToken) -> None: ...
 
     async def revoke(self, session_id: UUID, now: datetime) -> Session | None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from auth_service.domain.invitations import MOST_INVITATIONS
+from auth_service.domain.recipients import mailbox_of
 from shared.ids import new_id
 from shared.roles import DatabaseUrls
 from tests.auth.auth_store import everything_stored
@@ -43,14 +44,20 @@ async def invite(world: World, by: Person, email: str, role: str = "member") -> 
 
 async def invited(world: World, server: SmtpServer, by: Person, email: str, role: str = "member") -> str:
     """The token, as the mail has it."""
+    before = tokens_to(server, email)
     answer = await invite(world, by, email, role)
     assert answer.status_code == 201, answer.text
 
-    async def tokens() -> list[str]:
-        texts = [mail.get_content() for mail in server.to(email) if "invited" in str(mail["Subject"])]
-        return [match[1] for text in texts if (match := re.search(r"https://app\.example\.com/join#([\w-]{43})\s", text))]
+    async def another() -> list[str]:
+        return tokens_to(server, email)[len(before) :]
 
-    return (await until(tokens, what="the invitation"))[-1]
+    (token,) = await until(another, what="the invitation")
+    return token
+
+
+def tokens_to(server: SmtpServer, email: str) -> list[str]:
+    texts = [mail.get_content() for mail in server.to(email) if "invited" in str(mail["Subject"])]
+    return [match[1] for text in texts if (match := re.search(r"https://app\.example\.com/join#([\w-]{43})\s", text))]
 
 
 async def accept(world: World, person: Person, token: str) -> tuple[int, Any]:
@@ -240,3 +247,86 @@ async def test_an_api_key_accepts_nothing_and_lets_nobody_in(world: World, serve
         with_key = who.principal.model_copy(update={"session_id": None, "key_id": str(new_id())})
         assert (await world.call(method, path, with_key, json=body)).status_code == 403, path
     assert await roles(world, owner) == {str(owner.id): "owner", str(member.id): "member"}
+
+
+# ----- how often an address is invited
+
+
+async def test_a_tenant_invites_an_address_three_times_a_day_and_others_may_go_on(world: World) -> None:
+    owner, other, email = await organisation(world), await organisation(world), f"{new_id().hex}@example.com"
+    assert [(await invite(world, owner, email)).status_code for _ in range(3)] == [201] * 3
+    world.clock.forward(hours=1)
+    refused = await invite(world, owner, email)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, str(23 * 3600))
+    assert refused.json()["violated-policies"] == ["recipient"]
+    assert (await invite(world, owner, f"x{email}")).status_code == 201
+    assert (await invite(world, other, email)).status_code == 201
+    world.clock.forward(hours=23)
+    assert (await invite(world, owner, email)).status_code == 201
+
+
+async def test_all_tenants_together_invite_an_address_five_times_a_day(world: World, server: SmtpServer) -> None:
+    email = f"{new_id().hex}@example.com"
+    owners = [await organisation(world) for _ in range(7)]
+    statuses = [(await invite(world, owner, email)).status_code for owner in owners]
+    assert statuses == [201] * 5 + [429] * 2
+
+    async def delivered() -> bool:
+        return len(server.to(email)) == 5
+
+    await until(delivered, what="five mails")
+    world.clock.forward(days=1)
+    assert (await invite(world, owners[6], email)).status_code == 201
+
+
+async def test_one_that_was_refused_leaves_what_was_sent_before(world: World, server: SmtpServer) -> None:
+    owner, person = await organisation(world), await world.member()
+    *_, token = [await invited(world, server, owner, person.email) for _ in range(3)]
+    assert (await invite(world, owner, person.email)).status_code == 429
+    assert (await accept(world, person, token))[0] == 200
+
+
+async def test_taking_one_back_does_not_unsend_it(world: World) -> None:
+    owner, email = await organisation(world), f"{new_id().hex}@example.com"
+    for _ in range(3):
+        answer = await invite(world, owner, email)
+        await world.call("DELETE", f"{INVITATIONS}/{answer.json()['id']}", owner.principal)
+    assert (await invite(world, owner, email)).status_code == 429
+
+
+async def test_addresses_of_one_mailbox_are_counted_together(world: World) -> None:
+    name = new_id().hex
+    owners = [await organisation(world) for _ in range(3)]
+    spelt = [f"{name}@example.com", f"{name.upper()}@example.com", f"{name}+a@example.com", f"{name[:3]}.{name[3:]}@example.com"]
+    statuses = [
+        (await invite(world, owners[n % 3], email)).status_code for n, email in enumerate([*spelt, f"{name}+b+c@EXAMPLE.com"])
+    ]
+    assert statuses == [201] * 5
+    assert (await invite(world, owners[2], f"{name}+another@example.com")).status_code == 429
+    assert (await invite(world, owners[2], f"{name}@example.org")).status_code == 201
+
+
+async def test_invitations_by_many_tenants_at_once_are_counted_one_by_one(world: World) -> None:
+    email, owners = f"{new_id().hex}@example.com", [await organisation(world) for _ in range(8)]
+    answers = await asyncio.gather(*(invite(world, owner, email) for owner in owners))
+    assert sorted(answer.status_code for answer in answers) == [201] * 5 + [429] * 3
+
+
+async def test_who_may_not_invite_uses_nothing_up(world: World) -> None:
+    owner, email = await organisation(world), f"{new_id().hex}@example.com"
+    member = await with_member(world, owner)
+    assert {(await invite(world, member, email)).status_code for _ in range(6)} == {403}
+    assert (await invite(world, owner, email)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("address", "mailbox"),
+    [
+        ("Ada.Lovelace+news@Example.com", "adalovelace@example.com"),
+        ("+ada@example.com", "+ada@example.com"),
+        ("a+b+c@example.com", "a@example.com"),
+        ("josé@bücher.example", "josé@bücher.example"),
+    ],
+)
+def test_a_mailbox_is_what_most_servers_take_an_address_for(address: str, mailbox: str) -> None:
+    assert mailbox_of(address) == mailbox

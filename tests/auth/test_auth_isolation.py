@@ -62,6 +62,7 @@ FUNCTIONS = {
     "outbox_take",
     "outbox_seal",
     "ended_keys",
+    "invitations_to",
     "sweep_networks",
     "sweep_one_time_tokens",
     "sweep_refresh_tokens",

@@ -68,7 +68,7 @@ async def test_the_migrations_lead_to_the_tables_the_code_knows(own_urls: Databa
 
 async def test_everything_of_alembic_lies_in_the_schema_too(own_database_url: str) -> None:
     connection = await asyncpg.connect(own_database_url)
-    assert await connection.fetchval("SELECT version_num FROM auth.alembic_version") == "0010"
+    assert await connection.fetchval("SELECT version_num FROM auth.alembic_version") == "0011"
     assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
     await connection.close()
 

@@ -216,6 +216,7 @@ async def everything_of_a_tenant(tx: PostgresTransaction, stored: Stored) -> Non
     assert not await tx.tenants.has_other_owner(tenant_id, stored.user.id)
     assert await tx.tenants.join(tenant_id, stored.user.id, "owner")
     assert await tx.one_time.count_invitations(tenant_id, since=NOW) == 0
+    assert await tx.one_time.invitations_to("a@example.com", since=NOW) == []
     for before in (None, new_id()):
         assert await tx.one_time.open_invitations(tenant_id, NOW, before=before, limit=10) == []
     await tx.one_time.void_invitations(tenant_id, "a@example.com", NOW)

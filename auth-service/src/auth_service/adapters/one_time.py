@@ -4,16 +4,22 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import Boolean, ColumnElement, DateTime, Text, bindparam, column, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from auth_service.adapters.lookups import rows_of
 from auth_service.adapters.tables import one_time_token as _table
 from auth_service.domain.one_time import OneTimeToken, Purpose
+from auth_service.domain.recipients import Invited
 
 __all__ = ["PostgresOneTimeTokens"]
 
 _unused = _table.c.used_at.is_(None)
+_INVITATIONS_TO = rows_of(
+    func.auth.invitations_to(bindparam("mailbox", type_=Text), bindparam("since", type_=DateTime(timezone=True))),
+    (column("ours", Boolean), _table.c.created_at),
+)
 
 
 class PostgresOneTimeTokens:
@@ -42,6 +48,10 @@ class PostgresOneTimeTokens:
     async def count_invitations(self, tenant_id: UUID, *, since: datetime) -> int:
         made = (*_invitations(tenant_id), _table.c.created_at > since)
         return (await self._connection.execute(select(func.count()).select_from(_table).where(*made))).scalar_one()
+
+    async def invitations_to(self, mailbox: str, *, since: datetime) -> list[Invited]:
+        given = {"mailbox": mailbox, "since": since}
+        return [Invited(row.ours, row.created_at) for row in await self._connection.execute(_INVITATIONS_TO, given)]
 
     async def open_invitations(self, tenant_id: UUID, now: datetime, *, before: UUID | None, limit: int) -> list[OneTimeToken]:
         good = (*_invitations(tenant_id), _unused, _table.c.expires_at > now)

@@ -206,8 +206,11 @@ one_time_token = Table(
     _time("created_at"),
     _time("expires_at"),
     _time("used_at", nullable=True),
+    Column("mailbox", Text, nullable=True),
     _of_user(),
 )
+_mailbox = one_time_token.c.mailbox
+Index("one_time_token_to_mailbox", _mailbox, one_time_token.c.created_at, postgresql_where=_mailbox.is_not(None))
 Index("one_time_token_of_owner", one_time_token.c.tenant_id, one_time_token.c.user_id)
 Index("one_time_token_by_end", one_time_token.c.expires_at)
 Index("one_time_token_newest", one_time_token.c.user_id, one_time_token.c.purpose, one_time_token.c.created_at)

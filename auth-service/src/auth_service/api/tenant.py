@@ -61,7 +61,8 @@ async def invitations(caller: Me, domain: Domain, limit: Limit = 50, cursor: Aft
 @router.post("/invitations", status_code=201, summary="Invite somebody by mail")
 async def invite(body: InvitationBody, caller: MySession, domain: Domain, origin: From) -> InvitationAnswer:
     """By owners and admins; owners are invited by owners. It works for a week, once, for this address alone, and ends those that
-    were sent to it before. By a session, not by a key: whoever has stolen one would stay as a member when it is revoked."""
+    were sent to it before. An address is invited 3 times a day by a tenant, and 5 times by all of them (429). By a session, not
+    by a key: whoever has stolen one would stay as a member when it is revoked."""
     return InvitationAnswer.model_validate(await domain.invitations.invite(caller, body.email, body.role, origin))
 
 

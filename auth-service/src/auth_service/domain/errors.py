@@ -34,6 +34,7 @@ __all__ = [
     "TooManyKeys",
     "TooManyMembers",
     "TooManyRefreshes",
+    "TooManyToAddress",
     "WrongPassword",
 ]
 
@@ -117,6 +118,11 @@ class TooManyAttempts(RateLimited):
 class TooManyRefreshes(RateLimited):
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("this session is refreshed too often", retry_after_s, ["session"])
+
+
+class TooManyToAddress(RateLimited):
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("this address was invited too often", retry_after_s, ["recipient"])
 
 
 class ResetRefused(Unauthenticated):

@@ -16,6 +16,7 @@ from auth_service.domain.guests import Guests
 from auth_service.domain.model import Letter, Mail, Origin, Owner, Tenant, TenantRole, User
 from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.ports import Database
+from auth_service.domain.recipients import WINDOW, check_recipient, mailbox_of
 from auth_service.domain.tenants import check_manages, check_may_appoint, locked
 from shared.clock import Clock
 from shared.ids import IdFactory
@@ -57,17 +58,21 @@ class Invitations:
         self._guests = Guests(database, self._auditor)
 
     async def invite(self, caller: Owner, email: str, role: TenantRole, origin: Origin) -> OneTimeToken:
-        """Ends those before it to the same address. RoleNeeded, TooManyInvitations."""
+        """Ends those before it to the same address. RoleNeeded, TooManyInvitations, TooManyToAddress."""
         now = self._clock()
         mail = Mail(self._new_id(), "invite", email, now)
         digest = one_time.digest(one_time.token_of(self._rules.key, mail.id))
-        invitation = OneTimeToken(mail.id, caller.tenant_id, None, "invite", email, digest, now, now + LIFETIME, role)
+        mailbox = mailbox_of(email)
+        invitation = OneTimeToken(
+            mail.id, caller.tenant_id, None, "invite", email, digest, now, now + LIFETIME, role, mailbox=mailbox
+        )
         async with self._database.transaction(caller.tenant_id) as tx:
             _, user = await locked(tx, caller)
             check_manages(user)
             check_may_appoint(user, role)
             if await tx.one_time.count_invitations(caller.tenant_id, since=now - LIFETIME) >= MOST_INVITATIONS:
                 raise TooManyInvitations(MOST_INVITATIONS)
+            check_recipient(await tx.one_time.invitations_to(mailbox, since=now - WINDOW), now)
             await tx.one_time.void_invitations(caller.tenant_id, email, now)
             await tx.one_time.add(invitation)
             await tx.mails.add(mail)

@@ -21,7 +21,7 @@ Purpose = Literal["reset", "invite"]
 
 @dataclass(frozen=True, slots=True)
 class OneTimeToken:
-    """`email` is whom it was sent to; a reset's has a user, an invitation's a role."""
+    """`email` is whom it was sent to; a reset's has a user, an invitation's a role, and the mailbox that it counts for."""
 
     id: UUID
     tenant_id: UUID
@@ -33,6 +33,7 @@ class OneTimeToken:
     expires_at: datetime
     role: TenantRole | None = None
     used_at: datetime | None = None
+    mailbox: str | None = None
 
     def is_good(self, purpose: Purpose, now: datetime) -> bool:
         return self.purpose == purpose and self.used_at is None and now < self.expires_at

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from auth_service.domain.model import ApiKey, RefreshToken, Session
 from auth_service.domain.one_time import OneTimeToken, Purpose
+from auth_service.domain.recipients import Invited
 from auth_service.domain.signing import SigningKey
 
 __all__ = ["AccessTokens", "ApiKeys", "Hasher", "KeyUses", "OneTimeTokens", "Sessions", "SigningKeys"]
@@ -112,6 +113,9 @@ class OneTimeTokens(Protocol):
 
     async def count_invitations(self, tenant_id: UUID, *, since: datetime) -> int:
         """Made after `since`, used or not."""
+
+    async def invitations_to(self, mailbox: str, *, since: datetime) -> list[Invited]:
+        """Made after `since`, by any tenant, used or not. Nobody else counts those to this mailbox until the transaction ends."""
 
     async def open_invitations(self, tenant_id: UUID, now: datetime, *, before: UUID | None, limit: int) -> list[OneTimeToken]:
         """Those that can be accepted, newest first; those older than `before`."""

@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from auth_service.adapters.isolation import RoleNotBound
 from auth_service.adapters.postgres import PostgresDatabase
-from auth_service.adapters.replica import Replicated
 from auth_service.domain.ports import AccountFilter
 from shared.errors import Unavailable
 from shared.postgres import statement
+from shared.replica import Replicated
 from shared.roles import DatabaseUrls
 from tests.auth.auth_store import resolved_key, resolved_session, store_everything
 from tests.auth.auth_world import MovableClock, running_world, settings_of

@@ -88,13 +88,17 @@ async def tell(url: str) -> None:
 
 
 @pytest.fixture
-async def client(told_url: str, redis_url: str, nats_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    settings = Settings(
+def settings(told_url: str, redis_url: str, nats_url: str) -> Settings:
+    return Settings(
         principal_keys=SecretStr(PRINCIPAL_KEYS),
         database_url=SecretStr(told_url),
         redis_url=SecretStr(redis_url),
         nats_url=SecretStr(nats_url),
     )
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(create_app(settings)) as client:
         yield client
 
@@ -305,6 +309,27 @@ async def test_analytics_are_administrators_alone_and_answer_when_there_is_nothi
     assert await table(client, f"{ANALYTICS}/{name}", admin(), start_date="2020-01-01", end_date="2020-01-02") == []
     answer = await client.get(f"{ANALYTICS}/{name}", headers=admin(), params={"start_date": "2001-01-01"})
     assert answer.status_code == 422
+
+
+# ----- a read replica
+
+
+async def test_history_and_analytics_come_from_the_replica(settings: Settings, database_url: str) -> None:
+    """One that lags for ever: another database, in which nothing was counted yet."""
+    behind = settings.model_copy(update={"replica_url": SecretStr(database_url)})
+    async with running(create_app(behind)) as client:
+        for path, who in ((HISTORY, headers(1)), *((f"{ANALYTICS}/{name}", admin()) for name in ("overview", "top", "growth"))):
+            assert (await get(client, path, who))["data"] == [], path
+        assert (await client.get("/health")).json()["dependencies"]["replica"] == "ok"
+
+
+async def test_without_an_answer_of_the_replica_the_primary_is_read(settings: Settings) -> None:
+    away = settings.model_copy(update={"replica_url": SecretStr("postgresql://u:p@127.0.0.1:1/x")})
+    async with running(create_app(away)) as client:
+        for path, who in ((HISTORY, headers(1)), (f"{ANALYTICS}/overview", admin())):
+            assert (await get(client, path, who))["data"], path
+        health = await client.get("/health")
+        assert (health.status_code, health.json()["dependencies"]["replica"]) == (200, "failed (ConnectionRefusedError)")
 
 
 def test_a_change_is_to_the_row_before() -> None:

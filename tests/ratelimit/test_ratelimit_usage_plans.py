@@ -92,7 +92,7 @@ async def test_a_history_is_found_by_its_key_in_the_partitions_of_its_time(store
     user = user_id(7) if whose != "tenant" else None
     key = key_id(7) if whose == "key" else None
     asked = HistoryFilter(tenant_id(7), user, key, TODAY, grain, "endpoint", None, 101)
-    rows = await PostgresHistory(store.database.connection).rows(asked)
+    rows = await PostgresHistory(store.reads).rows(asked)
     assert sum(row["requests"] for row in rows) == (90 if whose == "tenant" else 10)
     plan = await explained.plan()
     partition = f"usage_{grain}_{'20260301' if grain == 'day' else '20260314'}"
@@ -104,7 +104,7 @@ async def test_a_history_is_found_by_its_key_in_the_partitions_of_its_time(store
 
 
 async def test_analytics_read_the_partitions_of_their_time_alone_in_one_statement_each(store: UsageStore) -> None:
-    analytics = PostgresAnalytics(store.database.connection)
+    analytics = PostgresAnalytics(store.reads)
     month = {date(2026, 3, 1)}
     questions: list[tuple[Any, set[date]]] = [
         (lambda: analytics.traffic(TODAY, "minute"), {NOON.date()}),
@@ -126,7 +126,7 @@ async def test_analytics_read_the_partitions_of_their_time_alone_in_one_statemen
 async def test_the_newest_errors_are_read_from_their_own_index(store: UsageStore) -> None:
     explained = Explained(store)
     window = Window(NOON.date() - timedelta(days=3), NOON.date())
-    assert len(await PostgresAnalytics(store.database.connection).newest_errors(window, 5)) == 5
+    assert len(await PostgresAnalytics(store.reads).newest_errors(window, 5)) == 5
     tables = scanned(plan := await explained.plan())
     assert days_of(tables) == {NOON.date() - timedelta(days=days) for days in range(4)}
     assert set(tables.values()) == {"Index Scan"}, plan

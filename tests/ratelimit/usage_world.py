@@ -16,6 +16,7 @@ from ratelimit_service.adapters.usage_ledger import PostgresLedger
 from ratelimit_service.domain.intake import Intake
 from ratelimit_service.domain.sampling import Sampler
 from shared.ids import new_id, uuid7
+from shared.replica import Replicated
 from tests.ratelimit.databases import KEPT
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -103,6 +104,11 @@ class UsageStore:
         id_ = id_ or batch_id(self.now)
         await self.intake.take(id_, batch_of(asked, **more))
         return id_
+
+    @property
+    def reads(self) -> Replicated:
+        """Without a replica."""
+        return Replicated(self.database.connection, None, lambda: self.now)
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         return await rows(self.database, query)

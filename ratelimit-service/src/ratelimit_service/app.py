@@ -3,8 +3,9 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -34,6 +35,7 @@ from shared.limits.book import PlanWatcher
 from shared.limits.limiter import Limiter
 from shared.limits.plans import PlanFileError
 from shared.periodic import PeriodicTask, running_tasks
+from shared.replica import Replicated
 from shared.scripts import ScriptConnection
 from shared.service import Shell, service_app
 from shared.settings import EX_CONFIG, load_settings
@@ -62,7 +64,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     database = PostgresDatabase(url, service=NAME, pool_size=settings.pool_size, within_s=_POSTGRES_S)
     plans = PlanWatcher(redis)
     usage = PostgresDatabase(url, service=NAME, pool_size=2, within_s=_WRITING_S, away=_AWAY)
-    reads = PostgresDatabase(url, service=NAME, pool_size=settings.usage_pool_size, within_s=_READING_S, away=_AWAY)
+    reads, replica = _reads_of(settings)
     kept = schedules(
         log_days=settings.keep_log_days,
         minute_days=settings.keep_minute_days,
@@ -75,7 +77,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
     control = _control_of(FilePlans(settings.plans_path), database, published, plans, recorder)
     counters = RedisCounters(redis)
     resetting = Resetting(counters, ToldGateways(bus), database, recorder)
-    services = _services(database, reads, resetting, limiter, plans, recorder, changed)
+    lagging = Replicated(reads.connection, replica.connection if replica is not None else None, clock)
+    services = _services(database, lagging, resetting, limiter, plans, recorder, changed)
     refill = Refill(PostgresUnits(reads.connection), counters, limiter, plans, clock)
     sweeper = Sweeper(database, services.overriding, timedelta(days=settings.history_days), clock)
     taking = UsageTaking(bus, usage.connection, shell.metrics, clock, kept=kept, log_per_s=settings.log_per_s)
@@ -90,7 +93,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with redis, scripts, database, usage, reads, bus:
+        async with redis, scripts, database, usage, reads, replica or nullcontext(), bus:
             await published.declare()
             app.state.services = services
             await looking.once()
@@ -103,6 +106,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = system_clock)
 
     own = {"plans": looking.check, "partitions": partitions.check}
     checks = {"nats": bus.check, "redis": store, "postgres": database.check, **own}
+    if replica is not None:
+        checks["replica"] = replica.check
     routers = [
         routes.public,
         usage_history.router,
@@ -130,9 +135,17 @@ def _control_of(
         sys.exit(EX_CONFIG)
 
 
+def _reads_of(settings: Settings) -> tuple[PostgresDatabase, PostgresDatabase | None]:
+    """Where usage is read: the primary, and a replica where there is one."""
+    opened = partial(PostgresDatabase, service=NAME, pool_size=settings.usage_pool_size, within_s=_READING_S, away=_AWAY)
+    replica_url = settings.replica_url
+    replica = opened(replica_url.get_secret_value()) if replica_url is not None else None
+    return opened(settings.database_url.get_secret_value()), replica
+
+
 def _services(
     database: PostgresDatabase,
-    reads: PostgresDatabase,
+    lagging: Replicated,
     resetting: Resetting,
     limiter: Limiter,
     plans: PlanWatcher,
@@ -146,8 +159,8 @@ def _services(
         overriding=Overriding(database, recorder, changed),
         resetting=resetting,
         deciding=Deciding(limiter, plans, recorder.clock),
-        history=PostgresHistory(reads.connection),
-        analytics=PostgresAnalytics(reads.connection),
+        history=PostgresHistory(lagging),
+        analytics=PostgresAnalytics(lagging),
         changes=Changes(database),
         clock=recorder.clock,
     )

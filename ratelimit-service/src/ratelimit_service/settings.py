@@ -18,7 +18,8 @@ class Settings(ServiceSettings):
     """History of plans and changes older than `history_days` goes, but for what is in force.
 
     Of requests that succeeded about `log_per_s` a second are kept in the log. Its rows, and those of each grain of rollups,
-    stay for so many days. `usage_pool_size` connections read them, beside those of plans: neither waits for the other.
+    stay for so many days. `usage_pool_size` connections read them, beside those of plans: neither waits for the other. As many
+    more read the replica, where there is one.
     """
 
     model_config = service_config("RATELIMIT_")
@@ -34,5 +35,6 @@ class Settings(ServiceSettings):
     keep_hour_days: KeptDays = 100
     keep_day_days: KeptDays = 1100
     database_url: PostgresUrl = Field(validation_alias="DATABASE_URL")
+    replica_url: PostgresUrl | None = Field(default=None, validation_alias="DATABASE_REPLICA_URL")
     redis_url: RedisUrl = Field(validation_alias="REDIS_URL")
     nats_url: NatsUrl = Field(validation_alias="NATS_URL")

@@ -29,13 +29,13 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth_service.adapters.lookups import rows_of
-from auth_service.adapters.replica import Replicated
 from auth_service.adapters.tables import audit_event as _table
 from auth_service.adapters.tables import audit_head as _heads
 from auth_service.adapters.tables import audit_relay as _relay
 from auth_service.domain.chain import GENESIS, Head, Link, Recorded, Sealed
 from auth_service.domain.model import AuditEvent, Origin
 from auth_service.domain.ports import AuditFilter
+from shared.replica import Replicated
 
 __all__ = ["PostgresAuditTrail", "PostgresOutbox", "PostgresTrail"]
 

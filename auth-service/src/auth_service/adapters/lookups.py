@@ -28,13 +28,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR
 
-from auth_service.adapters.replica import Replicated
 from auth_service.adapters.tables import api_key, api_key_use, one_time_token, tenant, user_account
 from auth_service.adapters.users import user_of
 from auth_service.domain.model import ApiKeyEntry, Owner, Resolved, SessionOf, TenantEntry, User, UserEntry
 from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.ports import AccountFilter, KeyFilter
 from shared.postgres import Begin
+from shared.replica import Replicated
 
 __all__ = ["PostgresListings", "PostgresLookups", "rows_of"]
 

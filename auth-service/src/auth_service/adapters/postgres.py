@@ -18,7 +18,6 @@ from auth_service.adapters.lookups import PostgresListings, PostgresLookups
 from auth_service.adapters.mails import PostgresMailQueue, PostgresMails
 from auth_service.adapters.networks import PostgresNetworks
 from auth_service.adapters.one_time import PostgresOneTimeTokens
-from auth_service.adapters.replica import Replicated
 from auth_service.adapters.sessions import PostgresSessions
 from auth_service.adapters.signing_keys import PostgresSigningKeys
 from auth_service.adapters.sweeping import PostgresSweeping
@@ -29,6 +28,7 @@ from shared.clock import Clock, system_clock
 from shared.errors import Unavailable
 from shared.postgres import check_engine, open_engine, statement
 from shared.postgres import transaction as begun
+from shared.replica import Replicated
 
 __all__ = ["PostgresDatabase", "PostgresRingTransaction", "PostgresTransaction"]
 

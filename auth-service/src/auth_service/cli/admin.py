@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from auth_service.adapters.audit import PostgresTrail
 from auth_service.adapters.heads import Ed25519Heads, HeadVerifier, read_heads
 from auth_service.adapters.recorded_states import snapshot
-from auth_service.adapters.replica import Replicated
 from auth_service.cli import api_keys, tenants, users
 from auth_service.domain.chain import Head
 from auth_service.domain.ports import AuditFilter
@@ -24,6 +23,7 @@ from auth_service.domain.verifying import ChainCheck, Fault
 from shared.clock import system_clock
 from shared.errors import Unavailable
 from shared.postgres import open_engine, statement
+from shared.replica import Replicated
 from shared.settings import decode_key
 
 __all__ = ["app"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from kalpi_local.database import embedded_urls
 from kalpi_local.secrets import Secrets
 from kalpi_local.servers import Server
-from kalpi_local.services import AUTH, DATA, GATEWAY, INDICATOR, SERVICES, Service, environment
+from kalpi_local.services import AUTH, DATA, GATEWAY, INDICATOR, RATELIMIT, SERVICES, Service, environment
 from shared.roles import DatabaseUrls
 
 __all__ = ["Wiring"]
@@ -77,7 +77,7 @@ class Wiring:
                 "AUTH_MAIL_URL": (self._folder / "mail").absolute().as_uri(),
                 **self._replica(),
             }
-        return {}
+        return self._replica() if service is RATELIMIT else {}
 
     def _replica(self) -> dict[str, str]:
         """The operator's; our own Postgres has none."""

@@ -1,15 +1,15 @@
-"""Usage as it is read: one statement a question, over rollups that their time and their key find."""
+"""Usage as it is read: one statement a question, over rollups that their time and their key find; it may lag."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
 from ratelimit_service.domain.analytics import GrowthStep, LatencyBy, TopBy, TopOrder
 from ratelimit_service.domain.history import HistoryFilter, Row, Window
 from ratelimit_service.domain.requests import NOBODY
 from ratelimit_service.domain.rollups import Grain
-from shared.postgres import Begin
+from shared.replica import Replicated
 
 __all__ = ["PostgresAnalytics", "PostgresHistory"]
 
@@ -37,8 +37,8 @@ _LATENCY = {"endpoint": "method || ' ' || endpoint", "cache": "cache", "tier": "
 
 
 class PostgresHistory:
-    def __init__(self, begin: Begin) -> None:
-        self._begin = begin
+    def __init__(self, reads: Replicated) -> None:
+        self._reads = reads
 
     async def rows(self, asked: HistoryFilter) -> Sequence[Row]:
         names = _NAMES[asked.by]
@@ -58,12 +58,12 @@ class PostgresHistory:
             SELECT {keys}, {_counts("sum(hits)")}, round(sum(latency_us) / sum(requests) / 1000, 3)::float8 AS mean_ms
             FROM ratelimit.usage_{asked.grain} WHERE {" AND ".join(wanted)} GROUP BY {keys} ORDER BY {keys} LIMIT :limit
         """
-        return await _rows(self._begin, text(query), given)
+        return await _rows(self._reads, query, given)
 
 
 class PostgresAnalytics:
-    def __init__(self, begin: Begin) -> None:
-        self._begin = begin
+    def __init__(self, reads: Replicated) -> None:
+        self._reads = reads
 
     async def traffic(self, window: Window, grain: Grain) -> Sequence[Row]:
         hits = "sum(requests) FILTER (WHERE cache = 'hit')"
@@ -146,12 +146,11 @@ class PostgresAnalytics:
         return await self._read(query, {**_moments(window), **_days(window), "step": step, "nobody": NOBODY})
 
     async def _read(self, query: str, given: Mapping[str, Any]) -> Sequence[Row]:
-        return await _rows(self._begin, text(query), given)
+        return await _rows(self._reads, query, given)
 
 
-async def _rows(begin: Begin, query: TextClause, given: Mapping[str, Any]) -> Sequence[Row]:
-    async with begin() as connection:
-        return [dict(row) for row in (await connection.execute(query, dict(given))).mappings()]
+async def _rows(reads: Replicated, query: str, given: Mapping[str, Any]) -> Sequence[Row]:
+    return [dict(row) for row in await reads.fetch(text(query), given)]
 
 
 def _moments(window: Window) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""Reads that tolerate lag, from a replica while it answers."""
+"""Reads that tolerate lag, from a replica while it answers.
+
+Of services that own tables: they depend on `kalpi-shared[postgres]`.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import RowMapping, Select
+from sqlalchemy import Executable, RowMapping
 
 from shared.clock import Clock
 from shared.errors import Unavailable
@@ -26,7 +29,7 @@ class Replicated:
         self._clock = clock
         self._rests_until: datetime | None = None
 
-    async def fetch(self, statement: Select[Any], given: Mapping[str, Any] = MappingProxyType({})) -> Sequence[RowMapping]:
+    async def fetch(self, statement: Executable, given: Mapping[str, Any] = MappingProxyType({})) -> Sequence[RowMapping]:
         """Whole: a replica that fails half way has then given nothing. Unavailable when the primary does not answer either."""
         if self._replica is not None and not self._rests():
             try:
@@ -39,7 +42,7 @@ class Replicated:
         return self._rests_until is not None and self._clock() < self._rests_until
 
 
-async def _fetch(begin: Begin, statement: Select[Any], given: Mapping[str, Any]) -> Sequence[RowMapping]:
+async def _fetch(begin: Begin, statement: Executable, given: Mapping[str, Any]) -> Sequence[RowMapping]:
     async with begin() as connection:
         rows: Sequence[RowMapping] = (await connection.execute(statement, given)).mappings().all()
     return rows

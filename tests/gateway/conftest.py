@@ -2,7 +2,8 @@
 
 import os
 import socketserver
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +27,10 @@ from shared.limits.plans import parse_plans
 from shared.principal import HEADER, Envelope, EnvelopeVerifier, KeyRing
 from shared.scopes import SCOPES
 from shared.store import open_store
-from shared.subjects import BARS_SUBJECTS, MARKET_STREAM, bars_subject
+from shared.subjects import BARS_SUBJECTS, MARKET_STREAM, auth_subject, bars_subject
 from tests.support.asgi import running
 from tests.support.http_server import serving
+from tests.support.poll import until
 from tests.support.principals import PRINCIPAL_KEYS
 
 PLANS = """
@@ -42,13 +44,17 @@ tiers:
 
 @dataclass
 class Origin:
-    """Answers everything with `answer`; keeps what it was asked. `people` are the resolve answers by the digest of their key."""
+    """Answers everything with `answer`; keeps what it was asked.
+
+    `people` are the resolve answers by the digest of their key, `resolved` is how often each key was asked for.
+    """
 
     calls: list[Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     people: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: list[str] = field(default_factory=list)
     resolves: int = 0
+    resolved: Counter[str] = field(default_factory=Counter)
     away: bool = False
     answer: Callable[[Request], Awaitable[Response]] | None = None
 
@@ -73,8 +79,13 @@ class Origin:
         self.resolves += 1
         if self.away:
             return Response(status_code=503)
-        asked = (await request.json())["callers"]
-        return JSONResponse({"callers": [self.people.get(one.get("key_sha256")) for one in asked]})
+        asked = [one.get("key_sha256") for one in (await request.json())["callers"]]
+        self.resolved.update(asked)
+        return JSONResponse({"callers": [self.people.get(key) for key in asked]})
+
+    def times_resolved(self, headers: Mapping[str, str]) -> int:
+        """How often it was asked whom this key stands for."""
+        return self.resolved[digest(headers["X-API-Key"])]
 
     def envelope(self, service: str) -> Envelope:
         """What the last call was vouched for with."""
@@ -143,11 +154,30 @@ def settings_for(url: str, redis_url: str, nats_url: str, **changes: Any) -> Set
 
 
 @pytest.fixture
+def patience_s() -> float:
+    """For a service to answer: on a machine that is busy with other things it takes its time."""
+    return 20.0
+
+
+@pytest.fixture
 async def gateway(
-    redis: Redis, bus: EventBus, origin_url: str, redis_url: str, nats_url: str
+    redis: Redis, bus: EventBus, origin_url: str, redis_url: str, nats_url: str, patience_s: float
 ) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(create_app(settings_for(origin_url, redis_url, nats_url, upstream_timeout_s=0.5))) as client:
+    async with running(create_app(settings_for(origin_url, redis_url, nats_url, upstream_timeout_s=patience_s))) as client:
         yield client
+
+
+async def until_it_follows(gateway: httpx.AsyncClient, origin: Origin, bus: EventBus) -> None:
+    """Waits until this gateway follows what is told of callers: as it begins to, it asks for everybody anew."""
+    headers, person = origin.new_person("wide")
+
+    async def was_heard() -> bool:
+        await bus.publish(auth_subject("tenant", "updated"), {"tenant_id": person["tenant_id"]})
+        await gateway.get("/api/v1/symbols", headers=headers)
+        return origin.times_resolved(headers) > 1
+
+    await until(was_heard, what="the gateway follows what is told of callers")
+    origin.calls.clear()
 
 
 @dataclass

@@ -417,14 +417,14 @@ async def test_a_worker_keeps_a_fact_while_what_it_needs_is_away(
     bus: EventBus, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Longer than a delivery is waited for, and more often than a fact would come again."""
-    monkeypatch.setattr(shared.events, "_RETRY_S", 0.2)
+    monkeypatch.setattr(shared.events, "_RETRY_S", 0.5)
 
     async def away_five_times(fact: Fact) -> None:
         await room.hear(fact)
         if len(room.heard) < 6:
             raise Unavailable("away")
 
-    bus.work(room.stream, [room.subjects], room.durable, away_five_times, ack_wait_s=0.5)
+    bus.work(room.stream, [room.subjects], room.durable, away_five_times, ack_wait_s=2)
     await room.tell(bus, 1)
     await room.until_heard(*[1] * 6)
     await until_nothing_is_left(bus, room)

@@ -8,8 +8,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 15.0, every_s: float = 0.02, what: str = "") -> T:
-    """The first truthy answer of `look`; AssertionError at the deadline."""
+async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 40.0, every_s: float = 0.02, what: str = "") -> T:
+    """The first truthy answer of `look`; AssertionError at the deadline, which is for machines that are busy."""
     deadline = time.monotonic() + seconds
     while True:
         if answer := await look():

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from data_service.app import create_app as create_data_service
 from data_service.settings import Settings as DataSettings
+from indicator_service.adapters import kept_results
 from indicator_service.app import NAME, create_app
 from indicator_service.domain.ports import BarSource
 from indicator_service.domain.series import Bars
@@ -60,8 +61,10 @@ class Counted:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine that is busy with other things, the Postgres of the tests may take longer than the second it has."""
-    monkeypatch.setattr("indicator_service.app._POSTGRES_S", 10.0)
+    """On a machine that is busy with other things, what the tests ask for may take longer than a client would wait: the Postgres
+    its second, and the store the tenth of one after which nothing is kept in it."""
+    monkeypatch.setattr("indicator_service.app._POSTGRES_S", 20.0)
+    monkeypatch.setattr(kept_results, "_DEADLINE_S", 20.0)
 
 
 @pytest.fixture

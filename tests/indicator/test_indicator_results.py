@@ -320,15 +320,17 @@ async def test_a_batch_that_is_asked_again_is_kept_under_everything_it_depends_o
         batch_of("IBM", "FB", as_of="2012-10-31"),
         batch_of("IBM", "FB", adjustment="none"),
     ]
-    asked: list[tuple[dict[str, Any], str, dict[str, str]]] = [(body, "", {}) for body in bodies]
-    asked += [(bodies[0], query, {}) for query in ("?format=csv", "?format=csv&shape=wide", "?format=arrow")]
-    asked += [
-        (bodies[0], "", headers_for(user("pro"), NAME, Entitlements(indicators="all", batch_series=5, history_days=days)))
-        for days in (90, 5)
-    ]
+    pro = user("pro")
+    asked: list[tuple[dict[str, Any], str, Entitlements | None]] = [(body, "", None) for body in bodies]
+    asked += [(bodies[0], query, None) for query in ("?format=csv", "?format=csv&shape=wide", "?format=arrow")]
+    asked += [(bodies[0], "", Entitlements(indicators="all", batch_series=5, history_days=days)) for days in (90, 5)]
+
+    async def answer_to(body: dict[str, Any], query: str, entitled: Entitlements | None) -> bytes:
+        headers = headers_for(pro, NAME, entitled) if entitled is not None else {}
+        return (await keeping.post(f"{BATCH}{query}", json=body, headers=headers)).content
 
     async def answers() -> list[bytes]:
-        return [(await keeping.post(f"{BATCH}{query}", json=body, headers=who)).content for body, query, who in asked]
+        return [await answer_to(*one) for one in asked]
 
     first = await answers()
     assert await listed(app, ALL) == set(), "what nobody asks again"

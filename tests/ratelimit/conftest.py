@@ -82,7 +82,8 @@ async def bus(nats_url: str) -> AsyncIterator[EventBus]:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine that is busy with other things, the Postgres of the tests may take longer than it is given."""
-    monkeypatch.setattr("ratelimit_service.app._POSTGRES_S", 10.0)
+    monkeypatch.setattr("ratelimit_service.app._POSTGRES_S", 20.0)
+    monkeypatch.setattr("ratelimit_service.app._READING_S", 20.0)
 
 
 @pytest.fixture(scope="session")

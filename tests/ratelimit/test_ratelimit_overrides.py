@@ -48,12 +48,12 @@ async def states(admin: Administrator, **query: Any) -> Mapping[str, str]:
     return {one["tenant_id"]: one["state"] for one in page["data"]}
 
 
-async def test_it_is_on_every_gateway_within_a_second_and_gone_again(
+async def test_it_is_on_every_gateway_at_once_and_gone_again(
     plans: OwnFile, settings_of: MakeSettings, redis: Redis, bus: EventBus
 ) -> None:
     caller = user("free")
     tenant = caller.tenant_id
-    async with serving(settings_of(plans, look_s=60)) as admin, gateways(redis, bus) as both:
+    async with serving(settings_of(plans, look_s=3600)) as admin, gateways(redis, bus) as both:
         given = await give(admin, tenant, limits={"concurrency": 9, "day": None}, entitlements={"indicators": "all"})
         assert (given["state"], given["reason"], given["actor"]) == ("active", REASON, admin.principal.user_id)
         assert (given["limits"], given["entitlements"]) == ({"concurrency": 9, "day": None}, {"indicators": "all"})
@@ -79,7 +79,7 @@ async def test_it_begins_and_ends_by_its_dates_without_another_word(
 ) -> None:
     caller, now = user("free"), system_clock()
     starts, ends = now + timedelta(days=1), now + timedelta(days=2)
-    async with serving(settings_of(plans, look_s=60)) as admin, gateways(redis, bus) as both:
+    async with serving(settings_of(plans, look_s=3600)) as admin, gateways(redis, bus) as both:
         await give(admin, caller.tenant_id, starts_at=at(starts), ends_at=at(ends), entitlements={"batch_series": 9})
         await enforced(both, lambda book: caller.tenant_id in book.overrides)
     for watcher in both:

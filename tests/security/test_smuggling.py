@@ -52,7 +52,7 @@ def parts_of(front: Front, sent: bytes) -> list[bytes]:
 async def is_refused(front: Front, bystander: Bystander, sent: bytes, status: int) -> None:
     """With one problem, the last that is heard on the connection; counted; and nothing has come to the origin."""
     counted = front.count("kalpi_http_refused_total")
-    reply = await front.send(*parts_of(front, sent))
+    reply = await front.send(*parts_of(front, sent), closes=True)
     assert reply.statuses == [status]
     assert reply.body["status"] == status
     assert reply.closed
@@ -104,7 +104,7 @@ async def test_what_has_one_meaning_is_one_request_and_the_next_one_is_the_next(
     front: Front, bystander: Bystander, sent: bytes, body: bytes
 ) -> None:
     follows = abuse.get(target=b"/api/v1/symbols/SECOND")
-    reply = await front.send((sent + follows).replace(abuse.KEY, front.key))
+    reply = await front.send((sent + follows).replace(abuse.KEY, front.key), answers=2)
     assert reply.statuses == [200, 200]
     assert bystander.others == [Asked("POST", abuse.PATH.decode(), body), Asked("GET", "/api/v1/symbols/SECOND", b"")]
 
@@ -139,7 +139,7 @@ async def test_an_upgrade_is_passed_over_and_nothing_that_comes_after_it_is_read
     front: Front, bystander: Bystander, protocol: bytes
 ) -> None:
     fields = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nUpgrade: " + protocol + b"\r\n"
-    reply = await front.send((abuse.get(fields) + abuse.NEXT).replace(abuse.KEY, front.key))
+    reply = await front.send((abuse.get(fields) + abuse.NEXT).replace(abuse.KEY, front.key), closes=True)
     assert reply.statuses == [200]
     assert reply.closed
     assert [one.target for one in bystander.others] == ["/api/v1/symbols/FIRST"]
@@ -149,7 +149,7 @@ async def test_an_upgrade_is_passed_over_and_nothing_that_comes_after_it_is_read
 
 
 async def test_after_a_request_that_says_close_nothing_is_read(front: Front, bystander: Bystander) -> None:
-    reply = await front.send((abuse.get(b"Connection: close\r\n") + abuse.NEXT).replace(abuse.KEY, front.key))
+    reply = await front.send((abuse.get(b"Connection: close\r\n") + abuse.NEXT).replace(abuse.KEY, front.key), closes=True)
     assert reply.statuses == [200]
     assert reply.closed
     assert [one.target for one in bystander.others] == ["/api/v1/symbols/FIRST"]
@@ -194,7 +194,7 @@ async def test_a_header_that_drips_is_given_up_on(front: Front, bystander: Bysta
 
 @pytest.mark.parametrize("begun", [b"", b"G", b"\r\n", b"GET /api/v1/symbols/FIRST HTTP/1.1\r\nHost: local"])
 async def test_a_connection_on_which_no_header_comes_is_closed(front: Front, bystander: Bystander, begun: bytes) -> None:
-    reply = await front.send(begun)
+    reply = await front.send(begun, closes=True)
     assert reply.statuses == [408]
     assert reply.closed
 

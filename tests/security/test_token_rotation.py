@@ -40,7 +40,7 @@ async def test_a_rotation_loses_no_token_and_a_revocation_ends_all(
     async def announced() -> bool:
         return await published(client) > known
 
-    await until(announced, every_s=0.2, seconds=20, what="the new key published")
+    await until(announced, every_s=0.2, what="the new key published")
     after, _ = await log_in(client, account.name)
     assert (await status(client, before), await status(client, after)) == (200, 200)
 

@@ -102,17 +102,19 @@ class Front:
     origin: RecordingOrigin
     key: bytes
 
-    async def send(self, *parts: bytes) -> Reply:
-        """What comes back by the time the gateway has closed the connection, or has nothing to say for a while.
+    async def send(self, *parts: bytes, answers: int = 1, closes: bool = False) -> Reply:
+        """What comes back by the time the gateway has closed the connection, or has nothing to say for a while after so many
+        answers; where it `closes`, that is waited for.
 
         Between two parts waits until there is an answer, or nothing to be had.
         """
         reader, writer = await asyncio.open_connection(*self.gateway.address)
         received, closed = b"", False
         try:
-            for part in parts:
+            for number, part in enumerate(parts, 1):
                 writer.write(part)
-                more, closed = await _all(reader)
+                is_last = number == len(parts)
+                more, closed = await _all(reader, answers if is_last else 1, closes=is_last and closes)
                 received += more
         except ConnectionError:
             closed = True
@@ -131,17 +133,30 @@ class Front:
         )
 
 
-async def _all(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+async def _all(reader: asyncio.StreamReader, answers: int, *, closes: bool) -> tuple[bytes, bool]:
     received = b""
     while True:
+        # what is to come may take long; after it, silence is the end
+        is_all = not closes and _whole(received) >= answers
         try:
-            # the first byte may take long; once there is an answer, silence is the end of it
-            piece = await asyncio.wait_for(reader.read(1 << 16), _QUIET_S if received else _LONGEST_S)
+            piece = await asyncio.wait_for(reader.read(1 << 16), _QUIET_S if is_all else _LONGEST_S)
         except TimeoutError:
             return received, False
         if not piece:
             return received, True
         received += piece
+
+
+def _whole(received: bytes) -> int:
+    """How many answers have come to their end."""
+    whole = 0
+    while b"\r\n\r\n" in received:
+        head, _, rest = received.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0] or b"0")
+        if len(rest) < length:
+            break
+        whole, received = whole + 1, rest[length:]
+    return whole
 
 
 @dataclass

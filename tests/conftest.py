@@ -82,6 +82,15 @@ def servers() -> Iterator[Servers]:
             runner.run(context.__aexit__(None, None, None))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_pools() -> Iterator[None]:
+    """On a machine that is busy with other things, a connection to Postgres may take longer than a client would wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shared.postgres._CONNECT_S", 20.0)
+        patch.setattr("shared.postgres._POOL_S", 20.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def redis_url(servers: Servers) -> str:
     return servers.redis_url
@@ -133,6 +142,6 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 async def scripts(redis_url: str) -> AsyncIterator[ScriptConnection]:
-    """As a gateway's limiter has one."""
-    async with ScriptConnection(redis_url) as connection:
+    """As a gateway's limiter has one, but for a store that on a busy machine may take its time."""
+    async with ScriptConnection(redis_url, deadline_s=20.0) as connection:
         yield connection

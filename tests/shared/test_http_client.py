@@ -48,7 +48,7 @@ async def client_of(*urls: str) -> AsyncIterator[ServiceClient]:
         audience="data-service",
         signer=EnvelopeSigner(KEYS, system_clock),
         telemetry=Telemetry("test", ""),
-        timeout_s=0.3,
+        timeout_s=2.0,
     )
     async with client:
         yield client

@@ -328,7 +328,7 @@ class Outages(Machine):
 
 @pytest.mark.parametrize("machine", [Exact, Client, Outages], ids=["exact", "a client that obeys", "outages"])
 def test_the_law_holds_whatever_happens(machine: type[Machine], own_store: str, runner: asyncio.Runner) -> None:
-    scripts = ScriptConnection(own_store)
+    scripts = ScriptConnection(own_store, deadline_s=20.0)
     runner.run(scripts.__aenter__())
     try:
         run_state_machine_as_test(

@@ -23,7 +23,7 @@ MakeWorld = Callable[[Limits], Awaitable[World]]
 
 @pytest.fixture
 async def scripts(own_store: str) -> AsyncIterator[ScriptConnection]:
-    async with ScriptConnection(own_store) as scripts:
+    async with ScriptConnection(own_store, deadline_s=20.0) as scripts:
         yield scripts
 
 

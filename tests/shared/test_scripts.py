@@ -138,7 +138,7 @@ async def test_a_script_with_a_mistake_fails_its_own_call_alone(scripts: ScriptC
 
 
 async def test_a_store_that_is_silent_is_left_at_the_deadline_and_asked_again_once_it_answers(redis_url: str) -> None:
-    async with relaying(redis_url) as relay, ScriptConnection(at(relay.port, redis_url), deadline_s=0.3) as scripts:
+    async with relaying(redis_url) as relay, ScriptConnection(at(relay.port, redis_url), deadline_s=1.0) as scripts:
         assert await scripts.call(ECHO, ["k"], ["v"]) == [b"k", b"v"]
         relay.silent = True
         waiting = [scripts.call(ECHO, ["k"], ["v"]) for _ in range(5)]

@@ -305,7 +305,7 @@ async def test_how_an_instance_fails_to_answer_is_told(name: str) -> None:
     async with saying(handler) as bad, asking(bad.url, connections=1) as ask:
         for _ in range(2):  # its place is free again
             with pytest.raises(NoAnswer, match=kind):
-                await ask(wait_s=0.2 if kind == "timeout" else 10.0)
+                await ask(wait_s=1.0 if kind == "timeout" else 10.0)
 
 
 async def test_a_connection_that_is_closed_as_soon_as_it_is_opened_is_a_reset_of_an_upload_too() -> None:
@@ -492,11 +492,11 @@ async def test_as_an_upload_fails_so_does_its_request() -> None:
 async def test_time_does_not_run_while_an_upload_is_waited_for() -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(4):
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.5)
             yield b"1"
 
     async with echoing() as server, asking(server.url) as ask:
-        assert await whole(await ask("POST", slow(), length=4, wait_s=0.3)) == b"1111"
+        assert await whole(await ask("POST", slow(), length=4, wait_s=1.5)) == b"1111"
 
 
 async def test_a_service_that_does_not_take_an_upload_is_not_waited_for() -> None:

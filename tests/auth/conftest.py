@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from auth_service.adapters.argon2 import Argon2Hasher
 from auth_service.adapters.isolation import require_bound
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.migrate import migrate
@@ -19,6 +20,15 @@ from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
 from tests.auth.auth_store import Stored, role_urls, store_everything
 from tests.auth.auth_world import Person, World, running_world, settings_of
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other things, the turn of a password, which comes last there, and an answer of Postgres may
+    come later than a client would wait."""
+    assert Argon2Hasher.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(Argon2Hasher.__init__.__kwdefaults__, "begin_within_s", 60.0)
+    monkeypatch.setattr("auth_service.adapters.postgres._COMMAND_S", 20.0)
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +84,13 @@ async def member(world: World) -> Person:
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(database_url, service="test", pool_size=5, command_timeout_s=0.5, accept=require_bound)
+def command_timeout_s() -> float:
+    return 20.0
+
+
+@pytest.fixture
+async def engine(database_url: str, command_timeout_s: float) -> AsyncIterator[AsyncEngine]:
+    engine = open_engine(database_url, service="test", pool_size=5, command_timeout_s=command_timeout_s, accept=require_bound)
     yield engine
     await engine.dispose()
 

@@ -60,6 +60,7 @@ async def lose_the_connection(database: PostgresDatabase, stored: Stored, admin_
         await admin.close()
 
 
+@pytest.mark.parametrize("command_timeout_s", [1.0])
 async def test_a_statement_that_takes_too_long_is_unavailable(database: PostgresDatabase, stored: Stored) -> None:
     async with database.transaction(stored.user.tenant_id) as tx:
         await tx.users.lock(stored.user.id)

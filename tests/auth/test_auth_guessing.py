@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 import pytest
 
-from auth_service.adapters.argon2 import Argon2Hasher
+from auth_service.adapters.argon2 import BEGIN_WITHIN_S, Argon2Hasher
 from auth_service.domain.errors import HashingBusy
 from shared.ids import new_id
 from shared.scopes import SCOPES
@@ -23,9 +23,22 @@ WRONG = "not the password"
 
 
 def cheap(
-    *, threads: int = 1, waiting: int = 10, time_cost: int = 1, clock: Callable[[], float] = time.monotonic
+    *,
+    threads: int = 1,
+    waiting: int = 10,
+    time_cost: int = 1,
+    begin_within_s: float = 60.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Argon2Hasher:
-    return Argon2Hasher(time_cost=time_cost, memory_kib=8, parallelism=1, threads=threads, waiting=waiting, clock=clock)
+    return Argon2Hasher(
+        time_cost=time_cost,
+        memory_kib=8,
+        parallelism=1,
+        threads=threads,
+        waiting=waiting,
+        begin_within_s=begin_within_s,
+        clock=clock,
+    )
 
 
 class Verifications:
@@ -220,7 +233,7 @@ async def test_a_turn_that_comes_too_late_for_whoever_waited_is_not_taken(
     verifications: Verifications, waited_s: float, outcomes: list[object], hashed: int
 ) -> None:
     now = 100.0
-    async with cheap(clock=lambda: now) as hasher:
+    async with cheap(begin_within_s=BEGIN_WITHIN_S, clock=lambda: now) as hasher:
         verifications.hold.clear()
         checks = [asyncio.create_task(hasher.verify(None, WRONG, nobody="0" * 64)) for _ in range(2)]
         assert await asyncio.to_thread(verifications.inside.acquire, timeout=10), "the first is slow, the second waits"

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
@@ -17,8 +16,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from kalpi_local.servers import Servers, Valkey, embedded_servers
-from shared.ids import new_id
 from shared.scripts import ScriptConnection
+from tests.support.databases import new_database
 from tests.support.otlp import Receiver, receiver
 from tests.support.stack import ROOT, Stack, running_stack
 
@@ -104,12 +103,8 @@ def nats_url(servers: Servers) -> str:
 @pytest.fixture
 async def postgres_url(servers: Servers) -> AsyncIterator[str]:
     """A new empty database for this test."""
-    name = f"test_{new_id().hex}"
-    admin = await asyncpg.connect(servers.database_url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield f"{servers.database_url.rpartition('/')[0]}/{name}"
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    async with new_database(servers.database_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

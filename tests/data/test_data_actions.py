@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_service.domain.bars import Bar, Split
@@ -40,6 +40,7 @@ def test_of_one_day_the_dividend_is_for_each_new_share() -> None:
 ACTIONS = st.tuples(st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0, 1.5, 0.1]), st.sampled_from([0.0, 0.0, 0.25, 1.0]))
 
 
+@settings(max_examples=40)  # each is up to 27 imports
 @given(st.lists(st.tuples(st.floats(20, 200), ACTIONS), min_size=1, max_size=12))
 def test_adj_close_is_the_product_of_all_that_is_still_to_come(days: list[tuple[float, tuple[float, float]]]) -> None:
     """Whether the rows come at once or one after the other, and however often."""
@@ -116,6 +117,7 @@ def test_the_first_bar_has_nothing_before_it() -> None:
     assert all(math.isclose(ratio, 1) for ratio in ratios(writer))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from([0.0, 0.0, 2.0, 1.5, 0.1]), min_size=1, max_size=10), st.data())
 def test_splits_may_come_in_any_order(splits: list[float], data: st.DataObject) -> None:
     """Of a dividend this cannot be: on the first bar there is, it has nothing to scale."""

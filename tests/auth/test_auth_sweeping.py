@@ -137,6 +137,20 @@ async def test_a_family_with_more_tokens_than_a_batch_goes_batch_by_batch_and_it
         assert (swept["refresh_token"], swept["session"]) == (4, 2)
 
 
+async def test_sessions_go_along_with_their_tokens_so_that_a_long_backlog_is_not_searched_again_and_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 2)
+    for _ in range(4):
+        await rotated(world, await world.member(), 1)
+    world.clock.forward(days=37)
+    told: list[str] = []
+    async with database_of(world.settings, asyncio.Event()) as database:
+        one = Sweeper(database, KEPT, lambda what, _: told.append(what), clock=world.clock, new_id=new_id)
+        await one.sweep()
+    assert [what for what in told if what in {"refresh_token", "session"}] == ["refresh_token", "session"] * 4
+
+
 # ----- what came by mail, networks, guesses
 
 

@@ -6,7 +6,8 @@ known, for it ends the session. Once that has ended none of them is good for any
 The trail keeps telling of a key that is gone, so it tells of its going as well; the trail itself is never swept.
 """
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -67,19 +68,22 @@ class Sweeper:
             "guess": lambda limit: rows.guesses(now - FORGET_AFTER, limit),
             "key": lambda limit: self._remove_keys(keys, limit),
         }
-        for what, remove in works.items():
-            if count := await self._all(what, remove):
-                _log.info("swept", what=what, count=count)
+        gone: Counter[str] = Counter()
+        # a batch of each in turn: sessions go with their tokens, else the search for the oldest would pass all that are empty
+        while await self._round(works, gone) >= BATCH:
+            continue
+        if gone:
+            _log.info("swept", **gone)
 
-    async def _all(self, what: str, remove: Remove) -> int:
-        """A batch at a time; what others have in hand is left to the next sweep."""
-        total = 0
-        while True:
-            count = await remove(BATCH)
-            self._swept(what, count)
-            total += count
-            if count < BATCH:
-                return total
+    async def _round(self, works: Mapping[str, Remove], gone: Counter[str]) -> int:
+        """How many rows the fullest batch had; what others have in hand is left to the next sweep."""
+        most = 0
+        for what, remove in works.items():
+            if count := await remove(BATCH):
+                self._swept(what, count)
+                gone[what] += count
+                most = max(most, count)
+        return most
 
     async def _remove_keys(self, before: datetime, limit: int) -> int:
         count = 0

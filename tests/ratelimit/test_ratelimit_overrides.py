@@ -154,6 +154,7 @@ class Movable:
         {"limits": {"day": 0}},
         {"limits": {"dya": 7}},
         {"limits": {"day": 7}, "reason": ""},
+        {"limits": {"day": 7}, "reason": "a trial\u202ehtnom"},
         {"limits": {"day": 7}, "until": "tomorrow"},
         {"limits": {"day": 7}, "ends_at": "2001-01-01T00:00:00Z"},
         {"limits": {"day": 7}, "ends_at": "2101-01-01T00:00:00"},

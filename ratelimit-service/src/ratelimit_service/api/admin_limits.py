@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from ratelimit_service.api.dependencies import ADMINISTRATOR, AfterTenant, Before, Domain, From, Limit
-from ratelimit_service.api.schemas import ChangePage, OverrideAnswer, OverrideBody, OverridePage, Reason
+from ratelimit_service.api.schemas import ChangePage, GivenReason, OverrideAnswer, OverrideBody, OverridePage
 from ratelimit_service.domain.model import Noun, OverrideState
 from ratelimit_service.domain.ports import ChangeFilter
 
@@ -42,7 +42,7 @@ async def set_override(tenant_id: UUID, body: OverrideBody, domain: Domain, orig
 
 
 @router.delete("/tenants/{tenant_id}", status_code=204, summary="Let a tenant have what its tier says")
-async def remove_override(tenant_id: UUID, reason: Annotated[Reason, Query(min_length=1)], domain: Domain, origin: From) -> None:
+async def remove_override(tenant_id: UUID, reason: Annotated[GivenReason, Query()], domain: Domain, origin: From) -> None:
     await domain.overriding.remove(tenant_id, reason, origin)
 
 

@@ -5,16 +5,18 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ratelimit_service.domain.model import Change, Noun, OverrideState, PlanVersion, Source, TenantOverride
 from ratelimit_service.domain.overriding import document_of
 from ratelimit_service.domain.publishing import Trial
+from shared.display import displayable
 from shared.limits.plans import MOST_CHARACTERS, EntitlementChanges, Limits, Override
 
 __all__ = [
     "ChangeAnswer",
     "ChangePage",
+    "GivenReason",
     "OverrideAnswer",
     "OverrideBody",
     "OverridePage",
@@ -31,7 +33,8 @@ __all__ = [
     "VersionText",
 ]
 
-Reason = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["a trial month"])]
+Reason = Annotated[str, Field(max_length=500, examples=["a trial month"]), AfterValidator(displayable)]
+GivenReason = Annotated[str, Field(min_length=1, max_length=500, examples=["a trial month"]), AfterValidator(displayable)]
 Number = Annotated[int, Field(ge=0, le=(1 << 63) - 1)]
 
 
@@ -127,7 +130,7 @@ class OverrideBody(Body):
     ends_at: Annotated[AwareDatetime | None, Field(description="null: for good")] = None
     limits: Limits = Limits()
     entitlements: EntitlementChanges = EntitlementChanges()
-    reason: Annotated[Reason, Field(min_length=1)]
+    reason: GivenReason
 
     @model_validator(mode="after")
     def _is_fit(self) -> Self:
@@ -185,7 +188,7 @@ class OverridePage(BaseModel):
 
 
 class ResetBody(Body):
-    reason: Annotated[Reason, Field(min_length=1)]
+    reason: GivenReason
 
 
 class ResetAnswer(BaseModel):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from auth_service.api.schemas.common import Answer, Body, page_of
 from auth_service.domain.keys import NewKey
 from auth_service.domain.model import ApiKey
+from shared.display import displayable
 from shared.scopes import DATA_SCOPES, SCOPES, Scope
 
 __all__ = ["ApiKeyAnswer", "ApiKeyPage", "NewApiKey", "NewApiKeyAnswer", "Rotation"]
@@ -31,7 +32,7 @@ NetworkText = Annotated[str, Field(max_length=64, examples=["203.0.113.7", "2001
 
 
 class NewApiKey(Body):
-    name: Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    name: Annotated[str, Field(max_length=64), AfterValidator(displayable)] = ""
     scopes: Annotated[
         tuple[Scope, ...], Field(min_length=1, max_length=len(SCOPES), description="what the key may be used for")
     ] = DATA_SCOPES

@@ -11,6 +11,7 @@ from auth_service.api.schemas.common import Answer, Body, Email, Tier, page_of
 from auth_service.domain.model import Member, Quota, Tenant, TenantEntry, TenantRole, User
 from auth_service.domain.one_time import OneTimeToken
 from auth_service.domain.web_origins import MOST_ORIGINS, web_origin
+from shared.display import displayable
 
 __all__ = [
     "AdminTenantAnswer",
@@ -28,7 +29,7 @@ __all__ = [
     "TenantPage",
 ]
 
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["Analytical Engines"])]
+Name = Annotated[str, Field(min_length=1, max_length=64, examples=["Analytical Engines"]), AfterValidator(displayable)]
 # longer than any that is fit: what is read before it is looked at
 WebOrigin = Annotated[str, Field(max_length=300, examples=["https://app.example.com"]), AfterValidator(web_origin)]
 

@@ -174,7 +174,7 @@ async def test_a_bar_waits_while_its_disk_is_gone_and_is_no_dead_letter(
     """More often than it would be delivered."""
     monkeypatch.setattr(shared.events, "MAX_DELIVERIES", 2)
     monkeypatch.setattr(shared.events, "_RETRY_S", 0.05)
-    async with running(create_app(own_settings), headers_for(user(), NAME)) as client:
+    async with running(create_app(own_settings), Vouched(user(), NAME)) as client:
         await feed(bus, 10.0)
         await until_served(client, 10.0)
         rows = own_settings.state_dir / "rows"

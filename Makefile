@@ -55,7 +55,7 @@ test: lint ## lint, types, import rules, then every test on the real servers, wi
 lint: $(READY) ## ruff, format check, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/mypy $(PACKAGES:%=%/src) tests benchmarks
+	@$(BIN)/mypy --num-workers 2 $(PACKAGES:%=%/src) tests benchmarks
 	@$(BIN)/lint-imports
 
 .PHONY: format

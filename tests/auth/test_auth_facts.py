@@ -9,7 +9,6 @@ import pytest
 
 from auth_service.adapters.nats import AuthFacts
 from auth_service.domain.chain import Link, Recorded, Sealed
-from auth_service.domain.relaying import Relay
 from auth_service.seed import SeedUser, seed
 from shared.clock import system_clock
 from shared.events import DeliverPolicy, EventBus, Fact
@@ -156,8 +155,7 @@ async def test_a_refused_change_is_no_fact(world: World, reader: Reader, member:
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """The relay does not look by itself."""
-    assert Relay.__init__.__kwdefaults__ is not None
-    monkeypatch.setitem(Relay.__init__.__kwdefaults__, "poll_s", 3600.0)
+    monkeypatch.setattr("auth_service.app._LOOK_S", 3600.0)
 
 
 @pytest.mark.usefixtures("seldom")

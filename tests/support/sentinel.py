@@ -31,7 +31,7 @@ class _Member(Valkey):
 
     async def _prepared(self) -> Launch:
         launch = await super()._prepared()
-        more = [f"masterauth {_PASSWORD}", "repl-diskless-sync-delay 0"]
+        more = [f"masterauth {_PASSWORD}", "repl-diskless-sync-delay 0", "shutdown-timeout 0"]
         if self._other is not None:
             more.append(f"replicaof {LOCALHOST} {self._other.port}")
         with (self.folder / "valkey.conf").open("a", encoding="utf-8") as configuration:

@@ -23,7 +23,7 @@ async def login(form: Annotated[LoginForm, Form()], domain: Domain, origin: From
 @router.post("/refresh", dependencies=[NotStored], summary="Exchange a refresh token for the next")
 async def refresh(body: RefreshBody, domain: Domain, origin: From) -> TokenAnswer:
     """A token is spent once. A lost answer may be asked for again within 10 s; later, reuse ends the session. A session is
-    refreshed 60 times a minute at most; what comes beyond that (429) spends nothing."""
+    refreshed 60 times a minute at most, not counting what is asked for again; what comes beyond that (429) spends nothing."""
     return TokenAnswer.model_validate(await domain.sessions.refresh(body.refresh_token, origin))
 
 

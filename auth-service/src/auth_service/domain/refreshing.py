@@ -7,7 +7,8 @@ is itself spent, the spent token gives the same successor once more.
 
 A family is refreshed so often a minute, and so often at once, by the generic cell rate algorithm (ITU-T I.371): one moment is all
 that is kept of it. Only who holds a token that is good can use that up, and reuse is judged before: a thief who refreshes as fast
-as he may does not keep the owner's spent token from ending the session.
+as he may does not keep the owner's spent token from ending the session. A retry is not counted: it issues nothing, and whoever
+waited with it would come back when it is reuse.
 """
 
 import base64

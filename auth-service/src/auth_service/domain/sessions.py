@@ -101,10 +101,9 @@ class SessionService:
             known = await tx.sessions.tokens([token_sha256, refreshing.digest(following)])
             spent = known[token_sha256]
             verdict = refreshing.judge(spent, known.get(refreshing.digest(following)), now)
-            if verdict is not Verdict.REUSE:
+            if verdict is Verdict.ROTATE:
                 due_at = refreshing.paced(session.refresh_due_at, now, self._rules.refreshes_per_minute)
                 await tx.sessions.save_pace(replace(session, refresh_due_at=due_at))
-            if verdict is Verdict.ROTATE:
                 await tx.sessions.rotate(replace(spent, spent_at=now), self._stored(following, session, now))
             elif verdict is Verdict.REUSE:
                 await self._revoke(tx, user, session.id, origin, reason="reuse")

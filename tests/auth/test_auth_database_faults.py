@@ -10,13 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from auth_service.adapters.postgres import PostgresDatabase
 from auth_service.domain.model import ApiKey
-from auth_service.migrate import migrate
+from auth_service.migrate import downgrade, migrate
+from auth_service.migrations.versions import v0010_refresh_pace
 from shared.errors import Unavailable
 from shared.ids import new_id
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
 from tests.auth.auth_store import Stored, save, store_everything
+from tests.auth.auth_world import running_world, settings_of
 from tests.support.poll import until
+
+BEFORE_A_COLUMN = v0010_refresh_pace.down_revision
 
 
 async def test_connections_the_server_has_closed_are_replaced_unnoticed(
@@ -105,6 +109,18 @@ async def test_a_database_that_cannot_be_used_is_unavailable(empty_urls: Databas
         for use in (save_nobody, look_for_nobody, take_nothing):
             with pytest.raises(Unavailable):
                 await use(database)
+
+
+async def test_a_schema_of_the_release_before_is_one_that_is_away_until_it_is_migrated(
+    own_urls: DatabaseUrls, nats_url: str
+) -> None:
+    async with running_world(settings_of(own_urls.app, nats_url)) as world:
+        member = await world.member()
+        await asyncio.to_thread(downgrade, own_urls.owner, BEFORE_A_COLUMN)
+        answers = [await world.refresh(member.refresh_token), await world.try_login(member.name)]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        await asyncio.to_thread(migrate, own_urls.owner, own_urls.app)
+        assert (await world.refresh(member.refresh_token)).status_code == 200
 
 
 async def save_nobody(database: PostgresDatabase) -> None:

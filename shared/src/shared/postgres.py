@@ -28,9 +28,9 @@ _RECYCLE_S = 1800
 
 # PostgreSQL, appendix A. Whole classes: 08 connection, 28 authorization, 40 rolled back (deadlock), 53 insufficient resources,
 # 55 not in the needed state (lock timeout), 57 operator intervention (shutting down, cancelled), 58 system error.
-# Single codes: no such database, schema, table or function (not migrated yet), read-only (a standby after a failover).
+# Single codes: no such database, schema, table, column or function (not migrated yet), read-only (a standby after a failover).
 _PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58")
-_PASSING_CODES = ("3D000", "3F000", "42P01", "42883", "25006")
+_PASSING_CODES = ("3D000", "3F000", "42P01", "42703", "42883", "25006")
 # A right that was not granted yet, by the function of the server that says so ("R" of an ErrorResponse). What a policy or a
 # trigger refuses has the same code, and is a mistake of ours.
 _DENIED_CODE, _NOT_GRANTED = "42501", "aclcheck_error"

@@ -151,6 +151,19 @@ async def test_sessions_go_along_with_their_tokens_so_that_a_long_backlog_is_not
     assert [what for what in told if what in {"refresh_token", "session"}] == ["refresh_token", "session"] * 4
 
 
+async def test_no_more_sessions_that_have_tokens_are_passed_than_a_batch_has(world: World, own_urls: DatabaseUrls) -> None:
+    """Or each batch of a long backlog would pass them all."""
+    members = []
+    for _ in range(3):
+        members.append(await world.member())
+        world.clock.forward(seconds=1)
+    world.clock.forward(days=37)
+    await rows(own_urls, "DELETE FROM auth.refresh_token WHERE tenant_id = $1", members[-1].tenant_id)
+    async with database_of(world.settings, asyncio.Event()) as database:
+        before = world.clock.now - KEPT.sessions
+        assert [await database.sweeping.sessions(before, limit) for limit in (2, 3)] == [0, 1]
+
+
 # ----- what came by mail, networks, guesses
 
 

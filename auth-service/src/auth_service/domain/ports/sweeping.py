@@ -18,7 +18,7 @@ class Sweeping(Protocol):
         """Of sessions that ended before then, and no others: of one that is alive the oldest tells of a theft."""
 
     async def sessions(self, before: datetime, limit: int) -> int:
-        """Those whose tokens are gone."""
+        """Of the `limit` oldest those whose tokens are gone."""
 
     async def one_time_tokens(self, before: datetime, limit: int) -> int:
         """By when they expire, used or not: what was sent is counted until then."""

@@ -26,9 +26,10 @@ _SWEPT = {
     "sweep_sessions": _REMOVE.format(
         table="session",
         key="id",
-        ended="SELECT o.id FROM auth.session o WHERE LEAST(o.expires_at, o.revoked_at) <= ended_before "
-        "AND NOT EXISTS (SELECT FROM auth.refresh_token r WHERE r.session_id = o.id) "
-        "ORDER BY LEAST(o.expires_at, o.revoked_at)",
+        # of the oldest alone, whose tokens go first: those of all that have ended would be looked for batch after batch
+        ended=f"SELECT o.id FROM auth.session o WHERE o.id = ANY (ARRAY(SELECT s.id FROM auth.session s "  # noqa: S608 - ours
+        f"WHERE {_SESSION_END} <= ended_before ORDER BY {_SESSION_END} LIMIT most)) "
+        "AND NOT EXISTS (SELECT FROM auth.refresh_token r WHERE r.session_id = o.id)",
     ),
     "sweep_one_time_tokens": _REMOVE.format(
         table="one_time_token",

@@ -36,6 +36,7 @@ NAMES = (
     "葛\U000e0100城",  # a variant of the ideograph
     "አማርኛ",
     "👩\u200d💻 👨🏽\u200d👩🏽\u200d👧 ❤\ufe0f\u200d🔥 🏳\ufe0f\u200d🌈 1\ufe0f⃣ 🇮🇷",
+    "🙂\u200d\u2194\ufe0f #\ufe0f⃣ ‼\ufe0f ©\ufe0f 〽\ufe0f 東京、\ufe00",
     "2 × 3 ≤ 7 € ½",
 )
 OVERRIDES = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -75,6 +76,12 @@ def test_between_latin_letters_nothing_makes_two_names_that_look_like_one(before
     for text in (before + unseen + after, before + unseen, unseen + after):
         with pytest.raises(ValueError, match="is not seen"):
             displayable(text)
+
+
+@given(st.sampled_from("!\"$%&'()+,-./:;<=>?@[]^_{|}~–—’…"), st.sampled_from(SELECTORS))
+def test_behind_a_sign_that_has_no_variants_a_selector_would_make_two_names_that_look_like_one(sign: str, selector: str) -> None:
+    with pytest.raises(ValueError, match="is not seen"):
+        displayable(f"Acme Inc{sign}{selector}")
 
 
 @given(st.sampled_from(NAMES), st.sampled_from([*CONTEXTUAL, *SELECTORS]), st.data())

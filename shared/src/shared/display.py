@@ -7,7 +7,7 @@ seen by itself, writing needs three, where they change what is seen:
     joiners               U+200C and U+200D at a virama (Devanagari, Bengali, Sinhala, Malayalam …) and between letters of one
                           cursive script (Persian, Urdu, Mongolian …); U+200D between pictures, as emoji are put together
     vowel separator       U+180E between letters of Mongolian
-    variation selectors   one behind a picture, a digit, a sign, or a character of a script that has variants (CJK …)
+    variation selectors   one behind a picture, a digit, a sign that has variants, or a character of a script that has (CJK …)
 
 RFC 5892, appendix A, has the first rule for names of hosts. Between Latin letters, say, all of them would only make two names
 that look like one.
@@ -26,6 +26,10 @@ _SELECTORS = frozenset(map(chr, (0x180B, 0x180C, 0x180D, 0x180F, *range(0xFE00, 
 _SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 _CURSIVE = frozenset({"ARABIC", "SYRIAC", "MANDAIC", "NKO", "MONGOLIAN", "PHAGS-PA", "ADLAM", "HANIFI"})
 _WITH_VARIANTS = frozenset({"CJK", "MONGOLIAN", "MYANMAR", "PHAGS-PA"})
+# of what is narrow or ASCII (Unicode, emoji-variation-sequences.txt): behind any other a selector is not seen
+_SIGNS_WITH_VARIANTS = frozenset("0123456789#*‼⁉")
+_ARROW = "\u2194"
+"""A sign of mathematics to Unicode, and in emoji a picture: of a head that shakes."""
 _VIRAMA = 9
 """The canonical combining class of marks that take a consonant's vowel."""
 
@@ -63,8 +67,12 @@ def _shapes(before: str, joiner: str, after: str) -> bool:
 
 
 def _has_variants(base: str) -> bool:
+    if base.isascii() or base in _SIGNS_WITH_VARIANTS:
+        return base in _SIGNS_WITH_VARIANTS
     kind = _category(base)
-    return kind[:1] in {"S", "P", "N"} or (kind == "Lo" and _script(base) in _WITH_VARIANTS)
+    if kind.startswith("P"):
+        return unicodedata.east_asian_width(base) in {"W", "F"}
+    return kind[:1] in {"S", "N"} or (kind == "Lo" and _script(base) in _WITH_VARIANTS)
 
 
 def _is_virama(character: str) -> bool:
@@ -72,7 +80,7 @@ def _is_virama(character: str) -> bool:
 
 
 def _is_picture(character: str) -> bool:
-    return _category(character) == "So"
+    return _category(character) == "So" or character == _ARROW
 
 
 def _script(character: str) -> str:

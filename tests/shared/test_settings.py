@@ -95,6 +95,8 @@ def test_what_the_libraries_take_is_fit(monkeypatch: pytest.MonkeyPatch, variabl
         ("REDIS_URL", "nowhere", REDIS_SCHEMES),
         ("REDIS_URL", "redis:nowhere", REDIS_SCHEMES),
         ("REDIS_URL", "redis+sentinel://:pass@nowhere", "it names no service of Sentinel's"),
+        ("REDIS_URL", "redis+sentinel://:hunter2#x@nowhere/mymaster", "the port is not a number"),
+        ("REDIS_URL", "redis+sentinel://:hunter2[@nowhere/mymaster", "not a URL"),
         ("REDIS_URL", "redis:///0", "it names no host"),
         ("REDIS_URL", "unix://", "it names no socket"),
         ("REDIS_URL", "redis://:hunter2/@nowhere", "the port is not a number"),

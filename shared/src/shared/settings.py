@@ -94,9 +94,8 @@ def _needs_host(parts: SplitResult) -> None:
 
 def _fit_redis(url: str) -> None:
     """What `shared.store` takes: a socket has a path, a server a host, and what Sentinel knows a name."""
-    if parse_sentinel_url(url) is not None:
-        return
-    parts = _parts(url, "redis", "rediss", "unix", *SCHEMES)
+    found = parse_sentinel_url(url)
+    parts = _parts(url if found is None else found.store, "redis", "rediss", "unix", *SCHEMES)
     if parts.scheme != "unix":
         _needs_host(parts)
     elif not parts.path:

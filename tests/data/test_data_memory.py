@@ -1,5 +1,6 @@
 """The memory that a process may have is the least of its groups' and the machine's."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def bound_of(root: Path, groups: str, files: dict[str, str]) -> int:
 )
 def test_a_bound_is_found_wherever_the_kernel_has_it(tmp_path: Path, groups: str, files: dict[str, str], expected: int) -> None:
     assert bound_of(tmp_path, groups, files) == expected
+
+
+def test_a_groups_name_may_be_any_bytes(tmp_path: Path) -> None:
+    group = os.fsdecode(b"/caf\xe9")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_bytes(os.fsencode(f"0::{group}\n"))
+    of_group = Path(f"{tmp_path}/sys/fs/cgroup{group}")
+    of_group.mkdir(parents=True)
+    (of_group / "memory.max").write_text("1024\n")
+    assert memory_bound(tmp_path, MACHINE) == 1024
 
 
 def test_without_groups_it_is_the_machines(tmp_path: Path) -> None:

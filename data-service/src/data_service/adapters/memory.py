@@ -41,6 +41,6 @@ def _around(mount: Path, path: str, name: str) -> Iterator[int]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("ascii")
+        return os.fsdecode(path.read_bytes())  # as file names are: a group may have any
     except OSError:
         return ""

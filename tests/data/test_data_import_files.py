@@ -151,6 +151,13 @@ def test_a_parquet_file_is_not_unpacked_beyond_what_it_may_be(monkeypatch: pytes
     assert faults(csv(GOOD, GOOD)) == [(None, None, "more than 1 rows")]
 
 
+def test_a_small_file_whose_header_says_that_it_is_a_large_one_is_refused_before_it_takes_memory() -> None:
+    """Each of its blank lines would take as much as a row of all those columns."""
+    header = HEADER + ",x" * 600
+    assert faults(csv(*[""] * 30_000, header=header))[-1] == (2, None, "too many lines with fewer fields than the header")
+    assert faults(csv(GOOD, *[""] * 1000, header=header))[-1][1:] == ("x", "column unknown")
+
+
 ENDS_POLARS = Path(__file__).parent / "ends_polars.parquet"
 """What `parquet` writes, with one byte of a page changed: Polars 2.1 asks for 2**61 bytes of memory for it, and aborts."""
 

@@ -30,6 +30,8 @@ _FEWEST_ROWS = 250_000
 _PIECE = 16 << 20
 _PIECE_ROWS = 500_000
 _LONGEST_LINE = 64 << 10
+_MOST_FIELDS = _PIECE + _LONGEST_LINE
+"""Of a piece. Each takes a byte at least, with what is between them: only lines that have fewer than the header come to more."""
 _BOM = b"\xef\xbb\xbf"
 _PARQUET = b"PAR1"
 _ALIASES = {
@@ -119,6 +121,8 @@ def _csv(source: Source, mapping: ColumnMap, upload: Upload) -> _Pieces:
         piece += rest
         if len(rest) == _LONGEST_LINE:
             raise _Unfit(f"a line longer than {_LONGEST_LINE:,} bytes", line + piece.count(b"\n"))
+        if piece.count(b"\n") * len(columns) > _MOST_FIELDS:  # what a line does not have takes memory, too
+            raise _Unfit("too many lines with fewer fields than the header", line)
         frame = _lines(piece, len(columns), separator).with_columns(row=pl.int_range(line, line + pl.len(), dtype=pl.UInt32))
         line += frame.height
         rows += frame.height

@@ -37,6 +37,12 @@ class Clients:
         except (RedisError, OSError, Unavailable):
             return []
 
+    async def count_by_script(self) -> int:
+        try:
+            return int(await self._scripts.call(COUNT, ["script"], []))
+        except Unavailable:
+            return 0
+
     async def served(self) -> list[int]:
         return await until(self.count, seconds=60, what="the one that was promoted serves")
 
@@ -60,3 +66,13 @@ async def test_a_primary_that_handed_over_is_left(store: WatchedStore, clients: 
     await store.hand_over()
     await clients.served()
     assert all([await clients.count() for _ in range(20)]), "nobody asks the one that may not write"
+
+
+async def test_limits_go_on_with_the_one_that_was_promoted_where_the_primary_cannot_be_reached_by_its_replicas(
+    store: WatchedStore, clients: Clients
+) -> None:
+    """`min-replicas-to-write` holds that primary from counting what nobody would know of."""
+    assert await clients.count() == [1, 1]
+    await store.has_copied()
+    await store.cut_off_primary()
+    assert await until(clients.count_by_script, seconds=60, what="the one that was promoted counts") == 2

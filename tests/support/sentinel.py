@@ -115,6 +115,15 @@ class WatchedStore:
         async with Redis.from_url(self._first.url) as first:
             await first.replicaof(LOCALHOST, self._second.port)
 
+    async def cut_off_primary(self) -> None:
+        """From the Sentinel and from the second, which is promoted. It goes on for who has a connection, and takes no writes."""
+        async with Redis.from_url(self._first.url) as first, Redis.from_url(self._second.url) as second:
+            await first.config_set("min-replicas-to-write", 1)
+            await self._asked.sentinel_remove(_SERVICE)
+            await second.replicaof("NO", "ONE")
+            await self._asked.sentinel_monitor(_SERVICE, LOCALHOST, self._second.port, 1)
+            await self._asked.sentinel_set(_SERVICE, "auth-pass", _PASSWORD)
+
 
 @asynccontextmanager
 async def watched_store(folder: Path) -> AsyncIterator[WatchedStore]:

@@ -30,6 +30,8 @@ _MOST_WAITING = 16_384
 _MOST_TOGETHER = 64
 """Parts of a call that many share: the store does nothing else meanwhile."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.25
+_NOT_THE_STORE = ("READONLY", "NOAUTH", "NOREPLICAS")
+"""Says one that is a replica now, or another server, or cut off from its replicas, of which one may have been promoted."""
 _NOTHING = object()
 _log = get_logger("store")
 
@@ -188,8 +190,8 @@ class _Link(asyncio.Protocol):
         else:
             _log.error("the store refuses", error=str(reply))
             self._fail(waiting, "the store refuses")
-            if str(reply).startswith(("READONLY", "NOAUTH")):
-                self.drop("it is not the store that it was")  # a replica now, or another
+            if str(reply).startswith(_NOT_THE_STORE):
+                self.drop("it is not the store that it was")
 
     def _check(self) -> None:
         """The first in the queue is the one that has waited longest."""

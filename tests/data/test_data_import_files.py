@@ -21,6 +21,9 @@ from data_service.domain.importing import UnfitUpload
 from tests.data.memory import MemoryWriter as Memory
 from tests.data.test_data_import import GOOD, HEADER, bring, csv, faults, frame_of, parquet, sample
 
+SO_MANY_BOOLEANS = b"PAR1" + b"\x49\xf1" + b"\xff" * 8 + b"\x7f\0" + b"\x0c\0\0\0" + b"PAR1"
+"""Its footer says that its row groups are 2**63 booleans, none of which is there."""
+
 
 def test_lines_are_counted_across_the_pieces_a_file_is_read_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "_PIECE", 64)
@@ -74,6 +77,7 @@ def test_columns_are_what_the_mapping_says_and_unknown_ones_are_refused() -> Non
         (b"GIF\0\0\0", None, "neither CSV nor Parquet"),
         (b"PAR1", None, "not readable as Parquet"),
         (b"PAR1" + b"x" * 100 + b"PAR1", None, "not readable as Parquet"),
+        (SO_MANY_BOOLEANS, None, "not readable as Parquet"),
         (csv(GOOD) + b"x" * 70_000 + b"\n", 3, "a line longer than 65,536 bytes"),
     ],
 )

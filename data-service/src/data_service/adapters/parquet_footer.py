@@ -46,8 +46,9 @@ class _Compact:
         for field, kind in self._fields():
             if field == 4 and kind == _LIST:
                 element, length = self._list()
-                for _ in range(length):
-                    total += self._row_group() if element == _STRUCT else self._skip(element, 1)
+                if length and element != _STRUCT:
+                    raise ValueError("row groups that are none")
+                total += sum(self._row_group() for _ in range(length))
             else:
                 self._skip(kind, 0)
         return total
@@ -91,8 +92,8 @@ class _Compact:
         byte = self._byte()
         return byte & 15, self._varint() if byte >> 4 == 15 else byte >> 4
 
-    def _skip(self, kind: int, depth: int, *, inside: bool = False) -> int:
-        """Always 0. A boolean stands in its field's kind, but in a list it is a byte."""
+    def _skip(self, kind: int, depth: int, *, inside: bool = False) -> None:
+        """A boolean stands in its field's kind, but in a list it is a byte."""
         if depth > _DEEPEST:
             raise ValueError("too deep")
         if kind in _WIDTHS:
@@ -114,7 +115,6 @@ class _Compact:
                 self._skip(inner, depth + 1)
         else:
             raise ValueError("an unknown kind")
-        return 0
 
     def _skip_all(self, kinds: list[int], times: int, depth: int) -> None:
         for _ in range(times):

@@ -63,7 +63,7 @@ class _Sentinel(Server):
             f'dir "{self.folder}"',
             f"sentinel monitor {_SERVICE} {LOCALHOST} {self._primary.port} 1",
             f"sentinel auth-pass {_SERVICE} {_PASSWORD}",
-            f"sentinel down-after-milliseconds {_SERVICE} 500",
+            f"sentinel down-after-milliseconds {_SERVICE} 3000",  # not for one that a busy machine lets wait
             f"sentinel failover-timeout {_SERVICE} 2000",
         ]
         write_private(configuration, "\n".join(lines) + "\n")

@@ -69,6 +69,35 @@ async def test_a_replica_that_fails_is_left_alone_for_a_while(engine: AsyncEngin
     assert len(asked) == 2
 
 
+async def test_one_read_finds_out_whether_a_replica_is_back_and_no_other_waits_for_that(engine: AsyncEngine) -> None:
+    """The first time it fails; then its machine says nothing for a while."""
+    clock, is_back = MovableClock(), asyncio.Event()
+    asked: asyncio.Queue[datetime] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def replica() -> AsyncIterator[AsyncConnection]:
+        asked.put_nowait(clock.now)
+        if clock.now == began:
+            raise Unavailable("away")
+        await is_back.wait()
+        async with statement(engine, away="away") as connection:
+            yield connection
+
+    began = clock.now
+    read = partial(Replicated(partial(statement, engine, away="away"), replica, clock).fetch, select(literal(1)))
+    await read()
+    assert asked.get_nowait() == began
+    clock.forward(seconds=10)
+    first = asyncio.create_task(read())
+    await asked.get()
+    await asyncio.wait_for(read(), 20)
+    assert not first.done()
+    is_back.set()
+    await first
+    await read()
+    assert asked.qsize() == 1, "it is asked by all again"
+
+
 async def test_a_replica_is_shown_among_the_dependencies(own_database_url: str, nats_url: str) -> None:
     for url, state in ((own_database_url, "ok"), (NOWHERE, "failed (ConnectionRefusedError)")):
         async with running_world(settings_of(own_database_url, nats_url, replica_url=url)) as world:

@@ -17,7 +17,7 @@ from shared.postgres import Begin
 __all__ = ["Replicated"]
 
 REST = timedelta(seconds=10)
-"""How long a replica that did not answer is not asked, so that not every read waits for it first."""
+"""How long a replica that did not answer is not asked, and then by one read, so that not every read waits for it first."""
 
 
 class Replicated:
@@ -32,11 +32,19 @@ class Replicated:
     async def fetch(self, statement: Executable, given: Mapping[str, Any] = MappingProxyType({})) -> Sequence[RowMapping]:
         """Whole: a replica that fails half way has then given nothing. Unavailable when the primary does not answer either."""
         if self._replica is not None and not self._rests():
+            if self._rests_until is not None:
+                self._rest()  # this read finds out whether it is back, and no other waits for that
             try:
-                return await _fetch(self._replica, statement, given)
+                rows = await _fetch(self._replica, statement, given)
             except Unavailable:
-                self._rests_until = self._clock() + REST
+                self._rest()
+            else:
+                self._rests_until = None
+                return rows
         return await _fetch(self._primary, statement, given)
+
+    def _rest(self) -> None:
+        self._rests_until = self._clock() + REST
 
     def _rests(self) -> bool:
         return self._rests_until is not None and self._clock() < self._rests_until

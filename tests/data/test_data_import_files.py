@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_service.adapters import parquet_apart, uploads
+from data_service.adapters.parquet_apart import opened_apart
 from data_service.adapters.parquet_footer import unpacked_bytes
 from data_service.adapters.uploads import rows_within
 from data_service.domain.bars import NUMBERS
 from data_service.domain.importing import UnfitUpload
 from tests.data.memory import MemoryWriter as Memory
-from tests.data.test_data_import import GOOD, HEADER, bring, csv, faults, frame_of, parquet, sample
+from tests.data.test_data_import import GOOD, HEADER, bring, csv, faults, file_of, frame_of, parquet, sample
 
 SO_MANY_BOOLEANS = b"PAR1" + b"\x49\xf1" + b"\xff" * 8 + b"\x7f\0" + b"\x0c\0\0\0" + b"PAR1"
 """Its footer says that its row groups are 2**63 booleans, none of which is there."""
@@ -182,6 +183,20 @@ def test_a_file_whose_reader_wants_more_memory_than_it_may_have_is_a_fault_that_
     monkeypatch.setattr(parquet_apart, "memory_bound", lambda: 600 << 20)
     monkeypatch.setattr(uploads, "_columns", lambda *_: ["symbol", "date", *NUMBERS[:5], "note"])
     assert faults(data) == [(None, None, "damaged, or not to be read within 300 MiB of memory")]
+
+
+def test_what_is_the_same_in_each_row_takes_no_more_memory_than_rows_do() -> None:
+    """Of texts of 20 kB, ten thousand are 200 MB, and some kilobytes of file."""
+    rows = 10_000
+    long, many = pl.repeat(" " * 20_000 + "2013-03-04", rows, eager=True), pl.repeat([0.0] * 2000, rows, eager=True)
+    data = parquet(pl.DataFrame({"symbol": long.cast(pl.Categorical), "date": long, "open": many}))
+    assert len(data) < 200_000
+    with file_of(data) as file, opened_apart(file) as opened:
+        (piece,) = opened.pieces(opened.names, rows)
+    assert piece["symbol"].str.len_bytes().max() == piece["date"].str.len_bytes().max() == len("(too long)")
+    assert piece["open"].null_count() == rows
+    whole = _typed(date=pl.Series([" " * 246 + "2013-03-04", " " * 247 + "2013-03-05"]))
+    assert faults(parquet(whole)) == [(2, "date", "not a date (YYYY-MM-DD)")]
 
 
 def test_an_import_has_as_many_rows_as_there_is_memory_for_in_however_many_files(monkeypatch: pytest.MonkeyPatch) -> None:

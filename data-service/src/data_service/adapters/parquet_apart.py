@@ -23,6 +23,8 @@ from data_service.adapters.memory import memory_bound
 __all__ = ["ParquetFile", "ReaderEnded", "Unreadable", "opened_apart"]
 
 _MOST_MEMORY = 6 << 30
+_LONGEST_TEXT = 256
+_TOO_LONG = "(too long)"
 _Asked = TypeVar("_Asked")
 
 
@@ -92,7 +94,20 @@ def _shape(file: Any) -> tuple[list[str], int]:
 
 
 def _piece(file: Any, columns: Sequence[str], first: int, rows: int) -> pl.DataFrame:
-    return _read(file, lambda frame: frame.select(*columns).slice(first, rows).collect())
+    def ask(frame: pl.LazyFrame) -> pl.DataFrame:
+        schema = frame.collect_schema()
+        return frame.select([_bounded(name, schema[name]) for name in columns]).slice(first, rows).collect()
+
+    return _read(file, ask)
+
+
+def _bounded(name: str, kind: pl.DataType) -> pl.Expr:
+    """The column, without what may be far more than there is of it in the file, where the same again and again is there once:
+    texts that are too long, and kinds that have parts. Both are unfit, as they would be whole."""
+    if isinstance(kind, pl.String | pl.Categorical | pl.Enum):
+        text = pl.col(name).cast(pl.String)
+        return pl.when(text.str.len_bytes() > _LONGEST_TEXT).then(pl.lit(_TOO_LONG)).otherwise(text).alias(name)
+    return pl.lit(None, kind).alias(name) if kind.is_nested() or isinstance(kind, pl.Binary) else pl.col(name)
 
 
 def _read(file: Any, ask: Callable[[pl.LazyFrame], _Asked]) -> _Asked:

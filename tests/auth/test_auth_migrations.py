@@ -13,10 +13,11 @@ from sqlalchemy.exc import DBAPIError
 from auth_service.adapters.signing_keys import signing_key
 from auth_service.adapters.tables import SCHEMA, metadata
 from auth_service.migrate import downgrade, migrate
-from auth_service.migrations.versions import v0005_api_keys
+from auth_service.migrations.versions import v0005_api_keys, v0009_sweeping
 from shared.postgres import open_engine
 from shared.roles import DatabaseUrls
 from shared.scopes import scopes_of
+from tests.support.poll import until
 
 TABLES = {
     *("tenant", "user_account", "api_key", "api_key_use", "session", "refresh_token", "signing_key"),
@@ -25,6 +26,7 @@ TABLES = {
 }
 
 BEFORE_SCOPES = v0005_api_keys.down_revision
+BEFORE_SWEEPING = v0009_sweeping.down_revision
 
 
 async def tables(database_url: str) -> set[str]:
@@ -154,6 +156,31 @@ async def test_an_app_role_that_is_named_later_is_given_what_is_there(empty_urls
     await asyncio.to_thread(migrate, empty_urls.owner, empty_urls.app)
     assert await connection.fetch("SELECT * FROM auth.user_account") == []
     await connection.close()
+
+
+async def test_sessions_are_read_while_the_indexes_of_sweeping_are_made(own_urls: DatabaseUrls) -> None:
+    """Of large tables that takes long, and every gateway asks."""
+    await asyncio.to_thread(downgrade, own_urls.owner, BEFORE_SWEEPING)
+    writer, reader = await asyncpg.connect(own_urls.admin), await asyncpg.connect(own_urls.app)
+    transaction = writer.transaction()
+    await transaction.start()
+    await writer.execute("LOCK TABLE auth.known_network IN ROW EXCLUSIVE MODE")  # the last index is not made before it ends
+    migrating = asyncio.create_task(asyncio.to_thread(migrate, own_urls.owner, own_urls.app))
+
+    async def waits() -> bool:
+        index = "SELECT count(*) FROM pg_locks WHERE relation = 'auth.known_network'::regclass AND NOT granted"
+        return bool(await reader.fetchval(index))
+
+    try:
+        await until(waits, what="the migration waits for the writer")
+        await reader.execute("SET lock_timeout = '2s'")
+        for table in ("session", "refresh_token", "api_key", "one_time_token", "known_network"):
+            assert await reader.fetch(f"SELECT FROM auth.{table}") == []
+    finally:
+        await transaction.rollback()
+        await migrating
+        for connection in (writer, reader):
+            await connection.close()
 
 
 async def test_a_key_made_before_scopes_may_still_do_all_that_its_user_may(empty_urls: DatabaseUrls) -> None:

@@ -3,7 +3,8 @@
 A follower is one ephemeral consumer per process: it sees every fact while it lives, and calls `on_gap` whenever it may have
 missed one (first start, reconnection, lost consumer), so that whoever caches can forget. A worker shares a durable consumer with
 its replicas: each fact is handled by one of them. While what its handler needs is away (Unavailable) it waits; when the handler
-fails otherwise it comes again, and after `MAX_DELIVERIES` it is dead-lettered; one that is rejected is so at once.
+fails otherwise, or the process ends, it comes again, and after `MAX_DELIVERIES` it is dead-lettered, for it may be what ends
+processes; one that is rejected is so at once.
 
 Followers and workers try again for ever: when NATS has lost a stream, they go on once its publisher has made it again
 (`shared.streams`).

@@ -310,3 +310,13 @@ async def test_gateways_that_leave_are_not_counted(scripts: ScriptConnection) ->
     await scripts.call(EMPTY, ["-"], [])
     assert [(await counters.heartbeat(name, "e", 5)).live for name in ("a", "b", "b")] == [1, 2, 2]
     assert (await counters.heartbeat("a", "e", 0)).live == 1
+
+
+async def test_that_the_store_is_lost_is_told_before_anybody_asks_it_in_vain(world_of: MakeWorld) -> None:
+    world = await world_of(LARGE)
+    await world.gateways[0].check()
+    world.switch.away = True
+    with pytest.raises(Unavailable):
+        await world.gateways[0].check()
+    world.switch.away = False
+    await world.gateways[0].check()

@@ -22,6 +22,10 @@ class Switch:
         self._scripts = scripts
         self.away = False
 
+    @property
+    def connected(self) -> bool:
+        return not self.away and self._scripts.connected
+
     def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[Any]":
         if self.away:
             raise Unavailable("away")

@@ -38,6 +38,9 @@ Now = Callable[[], datetime]
 class Scripts(Protocol):
     """A `ScriptConnection` is one."""
 
+    @property
+    def connected(self) -> bool: ...
+
     def call(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "Future[Any]": ...
 
     def join(self, shared: Shared, part: Part) -> "Future[Any]": ...
@@ -117,6 +120,11 @@ class Counters:
         self._now = now
         self._asking: tuple[Argument, str] = "", ""
         self._shared: dict[tuple[Argument, ...], Shared] = {}
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a store to ask."""
+        return self._scripts.connected
 
     def decide(
         self, question: Question, *, epoch: str = "", holder: str = "", now: datetime | None = None

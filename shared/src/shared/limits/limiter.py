@@ -101,7 +101,8 @@ class Limiter:
 
     async def check(self) -> None:
         """For health: raises while decisions are made without the store."""
-        if not self._presence.settled:
+        # that a connection is lost is known before anybody has asked by it in vain
+        if not (self._presence.settled and self._counters.connected):
             raise Unavailable("quotas are spent by share, without the store")
 
     # ----- deciding
